@@ -1,0 +1,1 @@
+//! StreamJob types, defaults and validation. No client, no tokio, no I/O.

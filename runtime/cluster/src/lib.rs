@@ -1,0 +1,1 @@
+//! Coordinator and worker shells: journal, checkpoints, restart, recovery.

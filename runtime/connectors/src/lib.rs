@@ -1,0 +1,1 @@
+//! Sources and sinks: nexmark, sequence, files, print, blackhole.

@@ -1,0 +1,1 @@
+//! Weir: streaming jobs exactly once. The public crate and the weir binary.

@@ -1,0 +1,1 @@
+//! Keyed state: dirty, sealed, clean and RocksDB; runs, bases, timers, memory.

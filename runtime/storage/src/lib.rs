@@ -1,0 +1,1 @@
+//! The object store behind one trait: local directory, S3, memory with faults.
