@@ -5,7 +5,9 @@
 //! and randomness are arguments, effects come back as lists of actions, collections are ordered. The same inputs give the
 //! same outputs, which is what the model check and the simulation stand on.
 
+pub mod defects;
 pub mod ids;
+pub mod journal;
 pub mod key_group;
 pub mod layout;
 pub mod manifest;
@@ -13,9 +15,7 @@ pub mod object;
 pub mod stored;
 pub mod timeline;
 
-pub use ids::{
-    CheckpointId, Generation, JobId, Millis, OperatorId, Sequence, StateId, SubtaskIndex, WorkerIndex,
-};
+pub use ids::{CheckpointId, Generation, JobId, Millis, OperatorId, Sequence, StateId, SubtaskIndex, WorkerIndex};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group, key_groups_of, key_hash, subtask_of};
 pub use manifest::{
     Manifest, ManifestError, ManifestKind, OperatorSnapshot, RunKind, RunRef, SinkHandle, SplitPosition, StateInfo,

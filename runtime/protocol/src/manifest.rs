@@ -120,7 +120,10 @@ impl Manifest {
         for run in &self.chain {
             let key = &run.object.key;
             if run.epoch < previous || run.epoch > self.checkpoint {
-                return Err(format!("run {key} of epoch {} follows {previous} in checkpoint {}", run.epoch, self.checkpoint));
+                return Err(format!(
+                    "run {key} of epoch {} follows {previous} in checkpoint {}",
+                    run.epoch, self.checkpoint
+                ));
             }
             previous = run.epoch;
             let groups = run.key_groups;
@@ -133,7 +136,10 @@ impl Manifest {
         }
         for handle in &self.sinks {
             if handle.epoch > self.checkpoint {
-                return Err(format!("sink {} holds output of epoch {} after the checkpoint", handle.operator, handle.epoch));
+                return Err(format!(
+                    "sink {} holds output of epoch {} after the checkpoint",
+                    handle.operator, handle.epoch
+                ));
             }
         }
         let mut splits = BTreeSet::new();
