@@ -1,6 +1,23 @@
 //! The dataflow: batches, channels, subtasks, operators, windows and the typed API.
 
-pub mod batch;
 pub mod record;
-pub mod sink;
+pub mod batch;
+pub mod element;
+pub mod error;
+pub mod time;
 pub mod source;
+pub mod sink;
+pub mod graph;
+pub mod stream;
+pub mod keyed;
+pub mod operators;
+pub mod operator;
+pub mod stage;
+pub mod exchange;
+pub mod channel;
+pub mod gate;
+pub mod task;
+pub mod source_task;
+pub mod build;
+pub mod deploy;
+mod typed;

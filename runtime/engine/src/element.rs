@@ -1,0 +1,45 @@
+//! What a channel carries: batches and control elements, in one order.
+
+use weir_protocol::{CheckpointId, Generation};
+
+use crate::batch::Batch;
+
+/// The watermark after the last record of a bounded input.
+pub const MAX_WATERMARK: i64 = i64::MAX;
+/// The watermark before the first record.
+pub const MIN_WATERMARK: i64 = i64::MIN;
+
+/// Whether an input that delivered its barrier is held back until all others have delivered theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlignmentMode {
+    /// Aligned: state and output are those of exactly the records before the barrier.
+    ExactlyOnce,
+    /// Not aligned: records after the barrier of a fast input may be in the checkpoint, and are repeated after a restore.
+    AtLeastOnce,
+}
+
+/// The line between two epochs. Flows with the records and never overtakes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Barrier {
+    /// The checkpoint it belongs to; names the epoch it closes.
+    pub checkpoint: CheckpointId,
+    /// The reign that injected it.
+    pub generation: Generation,
+    /// When the coordinator triggered it, microseconds since the Unix epoch.
+    pub triggered_at_us: u64,
+}
+
+/// One element of a channel. Control elements keep their place among the batches.
+#[derive(Debug)]
+pub enum Element<T> {
+    /// Records.
+    Batch(Batch<T>),
+    /// No later record has an event time at or below this one.
+    Watermark(i64),
+    /// The line between two epochs.
+    Barrier(Barrier),
+    /// The sender has nothing to say about event time until it says something else.
+    Idle,
+    /// The last record was delivered. Barriers may still follow.
+    End,
+}

@@ -1,0 +1,12 @@
+//! The operators of the typed API, one file each.
+
+pub mod aggregate;
+pub mod co_process;
+pub mod dead_letter;
+pub mod filter;
+pub mod flat_map;
+mod keyed_core;
+pub mod map;
+pub mod process;
+pub mod reduce;
+pub mod sink;

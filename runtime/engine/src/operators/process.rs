@@ -1,0 +1,519 @@
+//! User functions with keyed state and timers.
+
+use std::sync::Arc;
+
+use weir_protocol::{CheckpointId, StateKind};
+use weir_state::{Backend, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor, StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key};
+
+use crate::batch::Batch;
+use crate::build::{BuildContext, BuildError};
+use crate::error::{TaskError, UserError};
+use crate::keyed::{BatchKeys, KeySelector};
+use crate::operator::{Collector, OneInput, Operator, OutputTag};
+use crate::operators::aggregate::Aggregate;
+use crate::operators::dead_letter;
+use crate::operators::keyed_core::{KeyedCore, refused};
+use crate::record::Record;
+use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
+
+/// Which clock a timer runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimeDomain {
+    /// The watermark.
+    Event,
+    /// The machine's clock.
+    Processing,
+}
+
+/// A timer that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// When it was due, milliseconds since the Unix epoch.
+    pub time: i64,
+    /// On which clock.
+    pub domain: TimeDomain,
+}
+
+/// A function with state and timers per key. (The shape is Flink's `KeyedProcessFunction`.)
+pub trait KeyedProcessFunction<K: Key, T: Record>: Send + 'static {
+    /// What it emits.
+    type Out: Record;
+
+    /// Processes one record. State and timers are those of the record's key.
+    ///
+    /// # Errors
+    /// An error stops the job into its restart strategy, or sends the record to the dead-letter output if that is
+    /// consumed; changes to state that were made before the error stay.
+    fn process(&mut self, record: &T, ctx: &mut ProcessContext<'_, '_, K, Self::Out>) -> Result<(), UserError>;
+
+    /// A timer of this key is due. Fires exactly once.
+    ///
+    /// # Errors
+    /// As [`KeyedProcessFunction::process`], but there is no record to send away.
+    fn on_timer(&mut self, _timer: Timer, _ctx: &mut ProcessContext<'_, '_, K, Self::Out>) -> Result<(), UserError> {
+        Ok(())
+    }
+}
+
+/// Declares the states of a function, before its first record.
+pub struct States<'a, K: Key> {
+    pub(crate) backend: &'a mut Backend<K>,
+}
+
+impl<K: Key> States<'_, K> {
+    /// One value per key.
+    ///
+    /// # Errors
+    /// When the restored state of this name has another type, kind or version.
+    pub fn value<V: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<ValueHandle<V>, StateError> {
+        self.backend.value(state.into())
+    }
+
+    /// An ordered map per key.
+    ///
+    /// # Errors
+    /// As [`States::value`].
+    pub fn map<UK: Key, UV: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<MapHandle<UK, UV>, StateError> {
+        self.backend.map(state.into())
+    }
+
+    /// A list per key.
+    ///
+    /// # Errors
+    /// As [`States::value`].
+    pub fn list<V: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<ListHandle<V>, StateError> {
+        self.backend.list(state.into())
+    }
+
+    /// One value per key, combined by `f`.
+    ///
+    /// # Errors
+    /// As [`States::value`].
+    pub fn reducing<V: Value>(&mut self, state: impl Into<StateDescriptor>, f: impl Fn(&mut V, V) + Send + Sync + 'static) -> Result<ReducingHandle<V>, StateError> {
+        Ok(ReducingHandle { value: self.backend.value(state.into().kind(StateKind::Reducing))?, f: Arc::new(f) })
+    }
+
+    /// One accumulator per key.
+    ///
+    /// # Errors
+    /// As [`States::value`].
+    pub fn aggregating<A: Aggregate>(&mut self, state: impl Into<StateDescriptor>, aggregate: A) -> Result<AggregatingHandle<A>, StateError> {
+        Ok(AggregatingHandle { value: self.backend.value(state.into().kind(StateKind::Aggregating))?, aggregate })
+    }
+}
+
+/// Names a reducing state.
+#[derive(Clone)]
+pub struct ReducingHandle<V> {
+    value: ValueHandle<V>,
+    f: Arc<dyn Fn(&mut V, V) + Send + Sync>,
+}
+
+/// Names an aggregating state.
+#[derive(Clone)]
+pub struct AggregatingHandle<A: Aggregate> {
+    value: ValueHandle<A::Acc>,
+    aggregate: A,
+}
+
+/// The two timer states every function has.
+#[derive(Clone, Copy)]
+pub(crate) struct Timers {
+    event: TimerHandle,
+    processing: TimerHandle,
+}
+
+impl Timers {
+    pub(crate) fn open<K: Key>(backend: &mut Backend<K>) -> Result<Self, StateError> {
+        Ok(Self { event: backend.timers("event-timers")?, processing: backend.timers("processing-timers")? })
+    }
+
+    fn handle(&self, domain: TimeDomain) -> TimerHandle {
+        match domain {
+            TimeDomain::Event => self.event,
+            TimeDomain::Processing => self.processing,
+        }
+    }
+
+    /// The earliest processing-time timer.
+    pub(crate) fn next_processing<K: Key>(&self, backend: &Backend<K>) -> Option<i64> {
+        backend.timers_ref(self.processing).next_due()
+    }
+
+    /// Takes a timer that is due in `to`.
+    pub(crate) fn pop_due<K: Key>(&self, backend: &mut Backend<K>, to: Advance, now: i64) -> Result<Option<(Timer, K)>, StateError> {
+        let (domain, up_to) = match to {
+            Advance::Watermark(watermark) => (TimeDomain::Event, watermark),
+            Advance::ProcessingTime => (TimeDomain::Processing, now),
+            Advance::End => (TimeDomain::Processing, i64::MAX),
+        };
+        let due = backend.timers_mut(self.handle(domain)).pop_due(up_to)?;
+        Ok(due.map(|(time, key)| (Timer { time, domain }, key)))
+    }
+}
+
+/// What a function may do while it processes a record or a timer: state and timers of the current key, and output.
+pub struct ProcessContext<'a, 'b, K: Key, Out> {
+    pub(crate) backend: &'a mut Backend<K>,
+    pub(crate) out: &'a mut Collector<'b, Out>,
+    pub(crate) key: &'a K,
+    pub(crate) hash: u64,
+    pub(crate) time: Option<i64>,
+    pub(crate) watermark: i64,
+    pub(crate) timers: Timers,
+}
+
+impl<K: Key, Out: Record> ProcessContext<'_, '_, K, Out> {
+    /// The current key.
+    pub fn key(&self) -> &K {
+        self.key
+    }
+
+    /// Event time of the record, or the time of the timer, in milliseconds; `None` for streams without event time.
+    pub fn time(&self) -> Option<i64> {
+        self.time
+    }
+
+    /// The watermark in milliseconds; `i64::MIN` before the first.
+    pub fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
+    /// Processing time in milliseconds since the Unix epoch.
+    pub fn now(&self) -> i64 {
+        self.out.now()
+    }
+
+    /// Emits a record with the current event time.
+    ///
+    /// # Errors
+    /// When a downstream operator of the same subtask fails.
+    pub fn emit(&mut self, record: Out) -> Result<(), UserError> {
+        self.out.emit(record, self.time).map_err(Into::into)
+    }
+
+    /// Emits a record to a side output, with the current event time.
+    ///
+    /// # Errors
+    /// When a downstream operator of the same subtask fails.
+    pub fn side<U: Record>(&mut self, tag: &OutputTag<U>, record: U) -> Result<(), UserError> {
+        self.out.side(tag, record, self.time).map_err(Into::into)
+    }
+
+    /// A value state of the current key.
+    pub fn value<V: Value>(&mut self, state: ValueHandle<V>) -> ValueState<'_, K, V> {
+        ValueState { table: self.backend.value_mut(state), key: self.key, hash: self.hash }
+    }
+
+    /// A map state of the current key.
+    pub fn map<UK: Key, UV: Value>(&mut self, state: MapHandle<UK, UV>) -> MapState<'_, K, UK, UV> {
+        MapState { table: self.backend.map_mut(state), key: self.key, hash: self.hash }
+    }
+
+    /// A list state of the current key.
+    pub fn list<V: Value>(&mut self, state: ListHandle<V>) -> ListState<'_, K, V> {
+        ListState { table: self.backend.list_mut(state), key: self.key, hash: self.hash }
+    }
+
+    /// Combines `value` into a reducing state; returns the combination.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn reduce<V: Value>(&mut self, state: &ReducingHandle<V>, value: V) -> Result<&V, StateError> {
+        let slot = self.backend.value_mut(state.value).entry(self.hash, self.key)?;
+        match slot {
+            Some(combined) => (state.f)(combined, value),
+            None => *slot = Some(value),
+        }
+        Ok(slot.as_ref().expect("just set"))
+    }
+
+    /// Folds a record into an aggregating state; returns the result so far.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn aggregate<A: Aggregate>(&mut self, state: &AggregatingHandle<A>, record: &A::In) -> Result<A::Out, StateError> {
+        let acc = self.backend.value_mut(state.value).entry(self.hash, self.key)?.get_or_insert_with(|| state.aggregate.create());
+        state.aggregate.add(acc, record);
+        Ok(state.aggregate.result(acc))
+    }
+
+    /// Forgets a reducing state of the current key.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn clear_reducing<V: Value>(&mut self, state: &ReducingHandle<V>) -> Result<(), StateError> {
+        self.backend.value_mut(state.value).remove(self.hash, self.key)
+    }
+
+    /// Forgets an aggregating state of the current key.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn clear_aggregating<A: Aggregate>(&mut self, state: &AggregatingHandle<A>) -> Result<(), StateError> {
+        self.backend.value_mut(state.value).remove(self.hash, self.key)
+    }
+
+    /// Sets a timer of the current key; setting it twice is setting it once. A timer that is already due fires at the
+    /// next progress of its clock.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn set_timer(&mut self, domain: TimeDomain, time: i64) -> Result<(), StateError> {
+        self.backend.timers_mut(self.timers.handle(domain)).register(time, self.hash, self.key)
+    }
+
+    /// Removes a timer of the current key, if it is set.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn delete_timer(&mut self, domain: TimeDomain, time: i64) -> Result<(), StateError> {
+        self.backend.timers_mut(self.timers.handle(domain)).delete(time, self.hash, self.key)
+    }
+}
+
+/// A value of the current key.
+pub struct ValueState<'a, K: Key, V: Value> {
+    table: &'a mut ValueTable<K, V>,
+    key: &'a K,
+    hash: u64,
+}
+
+impl<'a, K: Key, V: Value> ValueState<'a, K, V> {
+    /// The value, if there is one.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn get(self) -> Result<Option<&'a V>, StateError> {
+        self.table.get(self.hash, self.key)
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn set(self, value: V) -> Result<(), StateError> {
+        self.table.set(self.hash, self.key, value)
+    }
+
+    /// Removes the value.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn clear(self) -> Result<(), StateError> {
+        self.table.remove(self.hash, self.key)
+    }
+
+    /// The value for changing in place; `None` is absence, both ways.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn entry(self) -> Result<&'a mut Option<V>, StateError> {
+        self.table.entry(self.hash, self.key)
+    }
+}
+
+/// An ordered map of the current key.
+pub struct MapState<'a, K: Key, UK: Key, UV: Value> {
+    table: &'a mut MapTable<K, UK, UV>,
+    key: &'a K,
+    hash: u64,
+}
+
+impl<'a, K: Key, UK: Key, UV: Value> MapState<'a, K, UK, UV> {
+    /// The value of `user_key`.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn get(self, user_key: &UK) -> Result<Option<UV>, StateError> {
+        self.table.get(self.hash, self.key, user_key).map(|value| value.cloned())
+    }
+
+    /// Sets the value of `user_key`.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn insert(self, user_key: UK, value: UV) -> Result<(), StateError> {
+        self.table.insert(self.hash, self.key, user_key, value)
+    }
+
+    /// Removes `user_key`.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn remove(self, user_key: &UK) -> Result<(), StateError> {
+        self.table.remove(self.hash, self.key, user_key)
+    }
+
+    /// The entries within `bounds`, in order of their user keys.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn range(self, bounds: impl std::ops::RangeBounds<UK>) -> Result<Vec<(UK, UV)>, StateError> {
+        self.table.range(self.hash, self.key, bounds)
+    }
+
+    /// All entries, in order of their user keys.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn entries(self) -> Result<Vec<(UK, UV)>, StateError> {
+        self.table.range(self.hash, self.key, ..)
+    }
+
+    /// True if there is no entry.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn is_empty(self) -> Result<bool, StateError> {
+        self.table.is_empty(self.hash, self.key)
+    }
+
+    /// Removes all entries.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn clear(self) -> Result<(), StateError> {
+        self.table.clear(self.hash, self.key)
+    }
+}
+
+/// A list of the current key.
+pub struct ListState<'a, K: Key, V: Value> {
+    table: &'a mut ListTable<K, V>,
+    key: &'a K,
+    hash: u64,
+}
+
+impl<'a, K: Key, V: Value> ListState<'a, K, V> {
+    /// Appends an element.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn push(self, value: V) -> Result<(), StateError> {
+        self.table.push(self.hash, self.key, value)
+    }
+
+    /// All elements in the order they were appended.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn get(self) -> Result<Vec<V>, StateError> {
+        self.table.get(self.hash, self.key)
+    }
+
+    /// Removes all elements.
+    ///
+    /// # Errors
+    /// When state fails.
+    pub fn clear(self) -> Result<(), StateError> {
+        self.table.clear(self.hash, self.key)
+    }
+}
+
+/// Runs a [`KeyedProcessFunction`].
+pub struct KeyedProcess<K: Key, T, P> {
+    core: KeyedCore<K>,
+    timers: Timers,
+    function: P,
+    key: KeySelector<K, T>,
+    batch_keys: BatchKeys<K>,
+    scratch: Vec<u8>,
+}
+
+impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedProcess<K, T, P> {
+    pub(crate) fn open(
+        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
+    ) -> Result<Self, BuildError> {
+        let mut core = KeyedCore::open(ctx, build);
+        let function = open_function(ctx, &mut core, open)?;
+        let timers = Timers::open(&mut core.backend).map_err(refused(ctx))?;
+        Ok(Self { core, timers, function, key, batch_keys: BatchKeys::new(), scratch: Vec::new() })
+    }
+}
+
+/// Runs the user's `open`.
+pub(crate) fn open_function<K: Key, P>(
+    ctx: &OperatorContext, core: &mut KeyedCore<K>, open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
+) -> Result<P, BuildError> {
+    open(&mut States { backend: &mut core.backend }).map_err(|error| match error.downcast::<StateError>() {
+        Ok(source) => BuildError::State { operator: ctx.operator.clone(), source: *source },
+        Err(other) => BuildError::User { operator: ctx.operator.clone(), message: other.to_string() },
+    })
+}
+
+/// A failure inside user code: one of ours that passed through it, or the user's own.
+#[cold]
+pub(crate) fn user_failure(ctx: &OperatorContext, error: UserError) -> Result<UserError, TaskError> {
+    match error.downcast::<TaskError>() {
+        Ok(ours) => Err(*ours),
+        Err(other) => match other.downcast::<StateError>() {
+            Ok(state) => Err(crate::operators::keyed_core::state_error(ctx, *state)),
+            Err(users) => Ok(users),
+        },
+    }
+}
+
+impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> Operator for KeyedProcess<K, T, P> {
+    type Out = P::Out;
+
+    fn advance(&mut self, to: Advance, out: &mut Collector<'_, P::Out>) -> Result<Advanced, TaskError> {
+        if let Advance::Watermark(watermark) = to {
+            self.core.watermark = watermark;
+        }
+        let ctx = out.ctx;
+        while let Some((timer, key)) = self.timers.pop_due(&mut self.core.backend, to, out.now()).map_err(|error| self.core.failed(error))? {
+            let hash = hash_key(&key, &mut self.scratch);
+            let mut context = ProcessContext {
+                backend: &mut self.core.backend,
+                out,
+                key: &key,
+                hash,
+                time: Some(timer.time),
+                watermark: self.core.watermark,
+                timers: self.timers,
+            };
+            if let Err(error) = self.function.on_timer(timer, &mut context) {
+                return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
+            }
+            if out.is_full() {
+                return Ok(Advanced::Paused);
+            }
+        }
+        Ok(Advanced::Done)
+    }
+
+    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
+        self.core.seal(epoch, snapshot);
+        Ok(())
+    }
+
+    fn next_processing_time(&self) -> Option<i64> {
+        self.timers.next_processing(&self.core.backend)
+    }
+
+    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
+        self.core.maintain(now)
+    }
+
+    fn must_pause(&self) -> bool {
+        self.core.backend.must_pause()
+    }
+}
+
+impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> OneInput<T> for KeyedProcess<K, T, P> {
+    fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
+        let ctx = out.ctx;
+        self.batch_keys.fill(&self.key, &batch.records);
+        self.core.backend.prefetch(self.batch_keys.pairs()).map_err(|error| self.core.failed(error))?;
+        for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
+            let time = batch.time(index);
+            let mut context =
+                ProcessContext { backend: &mut self.core.backend, out, key, hash, time, watermark: self.core.watermark, timers: self.timers };
+            if let Err(error) = self.function.process(record, &mut context) {
+                dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
+            }
+        }
+        Ok(())
+    }
+}
