@@ -5,6 +5,7 @@
 //! and randomness are arguments, effects come back as lists of actions, collections are ordered. The same inputs give the
 //! same outputs, which is what the model check and the simulation stand on.
 
+pub mod alignment;
 pub mod defects;
 pub mod ids;
 pub mod journal;
@@ -14,6 +15,7 @@ pub mod manifest;
 pub mod object;
 pub mod stored;
 pub mod timeline;
+pub mod watermark;
 
 pub use ids::{CheckpointId, Generation, JobId, Millis, OperatorId, Sequence, StateId, SubtaskIndex, WorkerIndex};
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group, key_groups_of, key_hash, subtask_of};
