@@ -10,6 +10,7 @@ pub mod sink;
 pub mod graph;
 pub mod stream;
 pub mod keyed;
+pub mod window;
 pub mod operators;
 pub mod operator;
 pub mod stage;

@@ -10,3 +10,4 @@ pub mod map;
 pub mod process;
 pub mod reduce;
 pub mod sink;
+pub mod window;

@@ -13,7 +13,6 @@ use crate::build::{BuildContext, BuildError, SourceTaskParts, typed_stages};
 use crate::element::{MAX_WATERMARK, MIN_WATERMARK};
 use crate::error::{FailureKind, TaskError};
 use crate::graph::{Outputs, SourceFactory};
-use crate::record::Record;
 use crate::source::{ConnectorError, Position, Progress, Source, SplitId, SplitReader};
 use crate::stage::{Advance, Control, Cx, OperatorContext, Output};
 use crate::task::{Alignment, BATCHES_PER_TURN, TaskControl, TaskEnv, TaskEvent, advance, flush, new_cx, seal, wait_for_room};

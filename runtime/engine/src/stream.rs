@@ -88,7 +88,7 @@ impl<T: Record> Stream<T> {
 
     /// One record for each record, or a failure. A failure stops the job into its restart strategy, unless
     /// [`Stream::dead_letters`] of the result is consumed: then the record goes there.
-    pub fn try_map<U: Record, E: Into<crate::error::UserError>>(&self, id: &str, f: impl Fn(&T) -> Result<U, E> + Clone + Send + Sync + 'static) -> Stream<U> {
+    pub fn try_map<U: Record, E: Into<crate::error::UserError> + 'static>(&self, id: &str, f: impl Fn(&T) -> Result<U, E> + Clone + Send + Sync + 'static) -> Stream<U> {
         self.operator(Some(id), "try-map", false, self.plain_edges(0), move |_, _| Ok(TryMap::new(f.clone())))
     }
 

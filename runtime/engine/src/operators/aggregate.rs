@@ -73,6 +73,52 @@ impl<T: Record> Aggregate for Count<T> {
     }
 }
 
+/// Combines records with a function; the first record is the first accumulator.
+#[derive(Debug)]
+pub struct Reducing<T, F> {
+    f: F,
+    marker: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T, F: Clone> Clone for Reducing<T, F> {
+    fn clone(&self) -> Self {
+        Self { f: self.f.clone(), marker: std::marker::PhantomData }
+    }
+}
+
+impl<T, F> Reducing<T, F> {
+    /// Combines with `f`.
+    pub fn new(f: F) -> Self {
+        Self { f, marker: std::marker::PhantomData }
+    }
+}
+
+impl<T: Record, F: Fn(&mut T, T) + Clone + Send + Sync + 'static> Aggregate for Reducing<T, F> {
+    type In = T;
+    type Acc = Option<T>;
+    type Out = Option<T>;
+
+    fn create(&self) -> Option<T> {
+        None
+    }
+
+    fn add(&self, acc: &mut Option<T>, record: &T) {
+        self.merge(acc, Some(record.clone()));
+    }
+
+    fn merge(&self, acc: &mut Option<T>, other: Option<T>) {
+        match (acc.as_mut(), other) {
+            (Some(combined), Some(other)) => (self.f)(combined, other),
+            (None, other) => *acc = other,
+            (Some(_), None) => {}
+        }
+    }
+
+    fn result(&self, acc: &Option<T>) -> Option<T> {
+        acc.clone()
+    }
+}
+
 /// Keeps one accumulator per key and emits its result after every record.
 pub struct RunningAggregate<K: Key, A: Aggregate> {
     core: KeyedCore<K>,
