@@ -41,17 +41,20 @@ install_server() {
   mv "$(binary).part" "$(binary)"
 }
 
-# Runs the server in the foreground. With WEIR_STOP_AT_EOF set, the server also stops when standard input ends, so that a test
-# process that is killed leaves no server behind.
-run() {
-  if [ -z "${WEIR_STOP_AT_EOF:-}" ]; then exec "$@"; fi
+# Runs the server in the foreground. With WEIR_DISPOSABLE set, the server also stops when standard input ends, and its folder is
+# removed at the end, so that a test process that is killed leaves nothing behind.
+run() { # DIR COMMAND...
+  local folder=$1
+  shift
+  if [ -z "${WEIR_DISPOSABLE:-}" ]; then exec "$@"; fi
   exec 3<&0
   "$@" 3<&- </dev/null &
   local server=$!
   cat <&3 >/dev/null &
   local watch=$!
-  trap 'kill -KILL "$server" "$watch" 2>/dev/null || true' EXIT
-  trap 'exit 143' TERM INT
+  # shellcheck disable=SC2064
+  trap "kill -KILL $server $watch 2>/dev/null || true; wait $server 2>/dev/null || true; rm -rf '$folder'" EXIT
+  trap 'exit 143' TERM INT HUP
   local status=0
   wait -n "$server" "$watch" || status=$?
   exit "$status"

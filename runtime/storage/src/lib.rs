@@ -18,6 +18,7 @@ mod options;
 mod prefixed;
 mod probe;
 mod random;
+mod s3;
 mod store;
 
 pub use confirm::{Confirmed, create_confirmed};

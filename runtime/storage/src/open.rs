@@ -7,6 +7,7 @@ use crate::key::validate_key;
 use crate::local::LocalStore;
 use crate::options::StoreOptions;
 use crate::prefixed::prefixed;
+use crate::s3::S3Store;
 use crate::store::ObjectStore;
 
 /// Why a URI opened no store. Nothing has been asked of the store yet; [`probe`](crate::probe) does that.
@@ -63,7 +64,7 @@ pub async fn open(uri: &str, options: &StoreOptions) -> Result<Arc<dyn ObjectSto
 }
 
 fn open_directory(uri: &str, path: &str, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let path = Path::new(path);
+    let path = Path::new(if path == "/" { path } else { path.trim_end_matches('/') });
     if !path.is_absolute() {
         return Err(OpenError::RelativePath { uri: uri.to_owned() });
     }
@@ -81,8 +82,8 @@ async fn open_bucket(uri: &str, rest: &str, options: &StoreOptions) -> Result<Ar
     if !prefix.is_empty() {
         validate_key(prefix).map_err(invalid)?;
     }
-    let _ = (prefixed, options);
-    Err(invalid("no s3 yet".to_owned()))
+    let store = S3Store::connect(bucket, options).await.map_err(|what| OpenError::Options { uri: uri.to_owned(), what })?;
+    Ok(prefixed(Arc::new(store), prefix))
 }
 
 /// Amazon's rules for bucket names, as far as they protect from typing errors.
@@ -95,4 +96,49 @@ fn validate_bucket(bucket: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{bucket:?} cannot be a bucket's name: 3 to 63 of a-z, 0-9, \"-\" and \".\", beginning and ending with a letter or digit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(uri: &str, options: &StoreOptions) -> String {
+        open(uri, options).await.map(|store| store.describe()).unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn uris_that_name_no_store_are_refused_with_the_form_they_should_have() {
+        let options = StoreOptions { endpoint: Some("http://127.0.0.1:1".to_owned()), ..StoreOptions::default() };
+        for (uri, says) in [
+            ("", "is neither file:///path nor s3://bucket/prefix"),
+            ("/tmp/x", "is neither file:///path nor s3://bucket/prefix"),
+            ("gs://bucket", "is neither file:///path nor s3://bucket/prefix"),
+            ("file://tmp/x", "names no absolute path: write file:///path"),
+            ("file:///dev/null", "/dev/null is not a directory"),
+            ("s3://", "cannot be a bucket's name"),
+            ("s3://Bucket/x", "cannot be a bucket's name"),
+            ("s3://bucket/a/../b", "would leave the store"),
+            ("s3://bucket//a", "empty part"),
+        ] {
+            let message = refusal(uri, &options).await;
+            assert!(message.contains(says), "{uri}: {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unusable_endpoint_is_refused_before_any_request() {
+        let options = StoreOptions { endpoint: Some("minio:9000".to_owned()), ..StoreOptions::default() };
+        assert_eq!(
+            refusal("s3://bucket/jobs", &options).await,
+            "storage s3://bucket/jobs: endpoint \"minio:9000\" is not a URL: write http://host:port or https://host"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_store_describes_itself_by_its_uri() {
+        let options = StoreOptions { endpoint: Some("http://127.0.0.1:1".to_owned()), ..StoreOptions::default() };
+        for (uri, description) in [("s3://bucket", "s3://bucket"), ("s3://bucket/a/b/", "s3://bucket/a/b"), ("file:///nowhere/x/", "file:///nowhere/x")] {
+            assert_eq!(open(uri, &options).await.unwrap().describe(), description);
+        }
+    }
 }
