@@ -6,5 +6,10 @@
 pub mod nexmark;
 pub mod sequence;
 
+pub mod files;
+
+pub mod compression;
+pub mod format;
+
 mod pace;
 mod split;

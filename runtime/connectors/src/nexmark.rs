@@ -15,6 +15,7 @@ use crate::pace::{Clock, Pace};
 use crate::split::{parse_share, share_ids};
 
 mod config;
+mod csv;
 mod generator;
 mod model;
 mod tables;
