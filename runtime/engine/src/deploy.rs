@@ -24,6 +24,8 @@ pub struct DeployEnv {
     pub store: Arc<WorkerStore>,
     /// Barrier alignment.
     pub alignment: AlignmentMode,
+    /// The checkpoint that the deployment starts from, 0 if none.
+    pub restored: weir_protocol::CheckpointId,
 }
 
 /// All subtasks of a job, running.
@@ -50,7 +52,7 @@ impl Deployment {
         for BuiltTask { operator, subtask, body } in tasks {
             let (tx, rx) = mpsc::unbounded_channel();
             let (task_env, lane) =
-                TaskEnv::new(operator.clone(), subtask, rx, env.events.clone(), env.clock.clone(), env.store.clone(), env.alignment);
+                TaskEnv::new(operator.clone(), subtask, rx, env.events.clone(), env.clock.clone(), env.store.clone(), env.alignment, env.restored);
             loads.insert((operator.clone(), subtask), task_env.load.clone());
             lanes.spawn(lane);
             let name = (operator, subtask);

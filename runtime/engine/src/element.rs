@@ -2,21 +2,14 @@
 
 use weir_protocol::{CheckpointId, Generation};
 
+pub use weir_protocol::alignment::AlignmentMode;
+
 use crate::batch::Batch;
 
 /// The watermark after the last record of a bounded input.
 pub const MAX_WATERMARK: i64 = i64::MAX;
 /// The watermark before the first record.
 pub const MIN_WATERMARK: i64 = i64::MIN;
-
-/// Whether an input that delivered its barrier is held back until all others have delivered theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlignmentMode {
-    /// Aligned: state and output are those of exactly the records before the barrier.
-    ExactlyOnce,
-    /// Not aligned: records after the barrier of a fast input may be in the checkpoint, and are repeated after a restore.
-    AtLeastOnce,
-}
 
 /// The line between two epochs. Flows with the records and never overtakes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

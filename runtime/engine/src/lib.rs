@@ -11,6 +11,7 @@ pub mod graph;
 pub mod stream;
 pub mod keyed;
 pub mod window;
+pub mod join;
 pub mod operators;
 pub mod operator;
 pub mod stage;

@@ -5,6 +5,7 @@ pub mod co_process;
 pub mod dead_letter;
 pub mod filter;
 pub mod flat_map;
+pub mod join;
 mod keyed_core;
 pub mod map;
 pub mod process;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_protocol::SplitPosition;
+use weir_protocol::watermark::BoundedDisorder;
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError, SourceTaskParts, typed_stages};
@@ -95,8 +96,7 @@ struct Split<T> {
     /// `None` once the split ended.
     reader: Option<Box<dyn SplitReader<Item = T>>>,
     position: Option<Position>,
-    max_time: i64,
-    bound_ms: i64,
+    disorder: BoundedDisorder,
     /// Do not read before this time (milliseconds).
     not_before: i64,
     last_record_at: i64,
@@ -106,27 +106,21 @@ impl<T> Split<T> {
     fn open<S: Source<Item = T>>(source: &S, id: SplitId, stored: Option<SplitPosition>, bound_ms: i64) -> Result<Self, ConnectorError> {
         let (position, watermark, finished) = stored.map_or((None, None, false), |s| (s.position, s.watermark, s.finished));
         let reader = if finished { None } else { Some(source.open(&id, position.as_ref())?) };
-        let max_time = watermark.map_or(MIN_WATERMARK, |w| w.saturating_add(bound_ms).saturating_add(1));
-        Ok(Self { id, reader, position, max_time, bound_ms, not_before: i64::MIN, last_record_at: i64::MIN })
+        // A watermark of w says that no record at or below w will follow; hence one more than the bound.
+        let disorder = BoundedDisorder::new(u64::try_from(bound_ms).unwrap_or(0).saturating_add(1), watermark);
+        Ok(Self { id, reader, position, disorder, not_before: i64::MIN, last_record_at: i64::MIN })
     }
 
     fn watermark(&self) -> i64 {
-        if self.reader.is_none() {
-            MAX_WATERMARK
-        } else if self.max_time == MIN_WATERMARK {
-            MIN_WATERMARK
-        } else {
-            self.max_time.saturating_sub(self.bound_ms).saturating_sub(1)
-        }
+        if self.reader.is_none() { MAX_WATERMARK } else { self.disorder.current().unwrap_or(MIN_WATERMARK) }
     }
 
     fn stored(&self, ctx: &OperatorContext) -> SplitPosition {
-        let watermark = (self.max_time != MIN_WATERMARK).then(|| self.max_time.saturating_sub(self.bound_ms).saturating_sub(1));
         SplitPosition {
             operator: ctx.operator.clone(),
             split: self.id.0.clone(),
             position: self.reader.as_ref().map(|reader| reader.position()).or_else(|| self.position.clone()),
-            watermark,
+            watermark: self.disorder.current(),
             finished: self.reader.is_none(),
         }
     }
@@ -303,7 +297,9 @@ impl<S: Source> Task<S> {
             split.last_record_at = cx.now;
             if let Some(assign) = &self.strategy.assign {
                 assign(&self.batch.records, &mut self.batch.times);
-                split.max_time = self.batch.times.iter().copied().fold(split.max_time, i64::max);
+                if let Some(&highest) = self.batch.times.iter().max() {
+                    split.disorder.observe(highest);
+                }
             }
             let count = self.batch.len() as u64;
             self.ctx.metrics.records_in.fetch_add(count, std::sync::atomic::Ordering::Relaxed);

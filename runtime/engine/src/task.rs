@@ -89,6 +89,8 @@ pub struct TaskEnv {
     pub store: Arc<WorkerStore>,
     /// Barrier alignment.
     pub alignment: AlignmentMode,
+    /// The checkpoint this deployment was restored from, 0 if none.
+    pub restored: CheckpointId,
     /// Where the time goes.
     pub load: Arc<TaskLoad>,
     lane: mpsc::UnboundedSender<LaneItem>,
@@ -116,11 +118,11 @@ impl TaskEnv {
     #[allow(clippy::too_many_arguments, reason = "plain assembly, called once")]
     pub fn new(
         operator: OperatorId, subtask: u32, control: mpsc::UnboundedReceiver<TaskControl>, events: mpsc::UnboundedSender<TaskEvent>, clock: Arc<dyn Clock>,
-        store: Arc<WorkerStore>, alignment: AlignmentMode,
+        store: Arc<WorkerStore>, alignment: AlignmentMode, restored: CheckpointId,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (lane, items) = mpsc::unbounded_channel();
         let lane_future = run_lane(subtask, items, events.clone(), clock.clone());
-        (Self { operator, subtask, control, events, clock, store, alignment, load: Arc::default(), lane }, lane_future)
+        (Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), lane }, lane_future)
     }
 
     /// Hands a sealed epoch over to the background.
@@ -265,6 +267,18 @@ pub(crate) async fn wait_for_room(root: &mut dyn Control, cx: &mut Cx, env: &Tas
     Ok(())
 }
 
+/// Passes on what the inputs' progress means for the subtask's event time.
+async fn pass_time(root: &mut dyn Control, cx: &mut Cx, step: weir_protocol::watermark::WatermarkStep, env: &TaskEnv) -> Result<(), TaskError> {
+    if let Some(watermark) = step.advanced {
+        advance(root, cx, Advance::Watermark(watermark), env).await?;
+    }
+    if step.idle == Some(true) {
+        root.idle();
+        flush(root, true, env).await?;
+    }
+    Ok(())
+}
+
 /// What woke the loop.
 enum Turn {
     Input(usize, Input),
@@ -279,7 +293,7 @@ enum Turn {
 /// Why it failed.
 pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Result<(), TaskError> {
     let inputs = head.inputs();
-    let mut gate = crate::gate::InputGate::new(inputs, env.alignment);
+    let mut gate = crate::gate::InputGate::new(inputs, env.alignment, env.restored);
     let mut cx = new_cx();
     let mut turns = 0u32;
     loop {
@@ -293,23 +307,20 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
         match next_turn(head.as_mut(), &mut cx, &mut gate, &mut env).await? {
             Turn::Cancelled => return Ok(()),
             Turn::Time | Turn::Control(TaskControl::Completed(_) | TaskControl::Barrier(_)) => {}
-            Turn::Input(_, Input::Processed(_)) => {
+            Turn::Input(input, Input::Processed(_)) => {
+                let step = gate.active(input);
+                pass_time(head.root(), &mut cx, step, &env).await?;
                 head.root().maintain(&mut cx, false)?;
                 flush(head.root(), false, &env).await?;
             }
             Turn::Input(input, Input::Watermark(watermark)) => {
-                if let Some(watermark) = gate.watermark(input, watermark) {
-                    advance(head.root(), &mut cx, Advance::Watermark(watermark), &env).await?;
-                }
+                let step = gate.watermark(input, watermark);
+                pass_time(head.root(), &mut cx, step, &env).await?;
             }
-            Turn::Input(input, Input::Idle) => match gate.idle(input) {
-                crate::gate::Idleness::Advanced(watermark) => advance(head.root(), &mut cx, Advance::Watermark(watermark), &env).await?,
-                crate::gate::Idleness::AllIdle => {
-                    head.root().idle();
-                    flush(head.root(), true, &env).await?;
-                }
-                crate::gate::Idleness::Unchanged => {}
-            },
+            Turn::Input(input, Input::Idle) => {
+                let step = gate.idle(input);
+                pass_time(head.root(), &mut cx, step, &env).await?;
+            }
             Turn::Input(input, Input::Barrier(barrier)) => {
                 if let Some(alignment) = gate.barrier(input, barrier, env.clock.now_us()) {
                     seal(head.root(), &mut cx, barrier, Vec::new(), alignment, &env).await?;

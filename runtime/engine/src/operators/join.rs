@@ -1,0 +1,4 @@
+//! Join operators.
+
+pub mod interval;
+pub mod window;
