@@ -88,6 +88,10 @@ pub struct KeyGroupRange {
 }
 
 impl KeyGroupRange {
+    /// The range of a run that holds nothing but broadcast state. A run may also reach from a subtask's first group up to
+    /// here; its groups beyond the job's are then broadcast state alone.
+    pub const BROADCAST: Self = Self { start: u16::MAX as u32, end_exclusive: u16::MAX as u32 + 1 };
+
     /// The range `start..end_exclusive`.
     pub fn new(start: u32, end_exclusive: u32) -> Self {
         Self { start, end_exclusive }

@@ -6,6 +6,7 @@
 //! same outputs, which is what the model check and the simulation stand on.
 
 pub mod alignment;
+pub mod coordinator;
 pub mod defects;
 pub mod ids;
 pub mod journal;
@@ -13,6 +14,7 @@ pub mod key_group;
 pub mod layout;
 pub mod manifest;
 pub mod object;
+pub mod restart;
 pub mod stored;
 pub mod timeline;
 pub mod watermark;

@@ -197,6 +197,16 @@ impl JournalMachine {
         matches!(self.phase, Phase::Fenced)
     }
 
+    /// All entries below this one are known to be deleted.
+    pub fn trimmed_below(&self) -> Sequence {
+        self.trimmed_below
+    }
+
+    /// Trims nothing more until the next append counts.
+    pub fn pause_trimming(&mut self) {
+        self.trim_budget = 0;
+    }
+
     /// Begins to open the journal; ends in `Opened`, `Unreadable`.
     pub fn open(&mut self) -> Vec<JournalAction> {
         self.phase = Phase::Listing;

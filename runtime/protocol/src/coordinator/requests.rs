@@ -1,0 +1,182 @@
+//! Requests by hand: checkpoints, savepoints, stop; and what becomes of savepoints after their checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::action::{Action, Answer};
+use super::config::MAX_WAITING_REQUESTS;
+use super::event::RequestId;
+use super::lifecycle::Ending;
+use super::output::Output;
+use super::{Coordinator, Stage};
+use crate::ids::Millis;
+use crate::journal::{Head, PendingSavepoint};
+
+/// A savepoint asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WantedSavepoint {
+    pub name: String,
+    pub request: Option<RequestId>,
+}
+
+/// Requests that wait, and savepoints being copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    checkpoints: Vec<RequestId>,
+    savepoints: VecDeque<WantedSavepoint>,
+    stops: Vec<RequestId>,
+    /// Who asked for a savepoint that is being copied.
+    copying: BTreeMap<String, Option<RequestId>>,
+    copied: BTreeSet<String>,
+    failed: BTreeMap<String, String>,
+}
+
+impl Requests {
+    pub fn take_checkpoints(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.checkpoints)
+    }
+
+    pub fn take_savepoint(&mut self) -> Option<WantedSavepoint> {
+        self.savepoints.pop_front()
+    }
+
+    pub fn has_checkpoint(&self) -> bool {
+        !self.checkpoints.is_empty()
+    }
+
+    pub fn take_stops(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.stops)
+    }
+
+    /// A copy begins. True unless it is under way already.
+    pub fn begin_copy(&mut self, name: &str, request: Option<RequestId>) -> bool {
+        match self.copying.get_mut(name) {
+            Some(asked) => {
+                *asked = asked.or(request);
+                false
+            }
+            None => {
+                self.copying.insert(name.to_owned(), request);
+                true
+            }
+        }
+    }
+
+    pub fn handle_copied(&mut self, name: String, result: Result<(), String>) {
+        if !self.copying.contains_key(&name) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.copied.insert(name);
+            }
+            Err(reason) => {
+                self.failed.insert(name, reason);
+            }
+        }
+    }
+
+    /// A savepoint that is copied, and whose commits are done: to be recorded as complete.
+    pub fn complete_savepoint(&self, head: &Head, output: &Output) -> Option<PendingSavepoint> {
+        let is_complete = |savepoint: &&PendingSavepoint| {
+            self.copied.contains(&savepoint.name) && output.is_checkpoint_committed(savepoint.checkpoint)
+        };
+        head.savepoints.iter().find(is_complete).cloned()
+    }
+
+    /// A savepoint that cannot be copied: its sources are to be released.
+    pub fn failed_savepoint(&self) -> Option<String> {
+        self.failed.keys().next().cloned()
+    }
+
+    /// A savepoint's end stands in the journal: forgets it and says whom to answer what.
+    pub fn settle_savepoint(&mut self, name: &str) -> (Option<RequestId>, Result<(), String>) {
+        let request = self.copying.remove(name).flatten();
+        self.copied.remove(name);
+        (request, self.failed.remove(name).map_or(Ok(()), Err))
+    }
+
+    fn waiting(&self) -> usize {
+        self.checkpoints.len() + self.savepoints.len() + self.stops.len()
+    }
+
+    fn knows_savepoint(&self, name: &str) -> bool {
+        self.copying.contains_key(name) || self.savepoints.iter().any(|wanted| wanted.name == name)
+    }
+}
+
+impl Coordinator {
+    pub(super) fn handle_checkpoint_request(&mut self, request: RequestId, out: &mut Vec<Action>) {
+        match self.refuse_request() {
+            Some(reason) => answer_error(&[request], &reason, out),
+            None => self.requests.checkpoints.push(request),
+        }
+    }
+
+    pub(super) fn handle_savepoint_request(&mut self, request: RequestId, name: String, out: &mut Vec<Action>) {
+        match self.refuse_request().or_else(|| self.refuse_savepoint(&name)) {
+            Some(reason) => answer_error(&[request], &reason, out),
+            None => self.requests.savepoints.push_back(WantedSavepoint { name, request: Some(request) }),
+        }
+    }
+
+    pub(super) fn handle_stop_request(
+        &mut self,
+        request: RequestId,
+        deadline: Millis,
+        savepoint: Option<String>,
+        out: &mut Vec<Action>,
+    ) {
+        if let Stage::Settled { .. } = self.stage {
+            let restore = self.head().and_then(|head| head.restore.checkpoint());
+            let answer = Answer::Stopped { restore, with_final_checkpoint: true };
+            out.push(Action::Answer { request, result: Ok(answer) });
+            return;
+        }
+        let refused = savepoint.as_ref().and_then(|name| self.refuse_savepoint(name));
+        let full = self.requests.waiting() >= MAX_WAITING_REQUESTS;
+        if let Some(reason) = refused.or(full.then(|| "too many requests wait".to_owned())) {
+            answer_error(&[request], &reason, out);
+            return;
+        }
+        self.requests.stops.push(request);
+        let ending = self.ending.get_or_insert_with(Ending::stop);
+        ending.deadline = Some(ending.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        ending.savepoint = ending.savepoint.take().or(savepoint);
+    }
+
+    /// Answers everything that waits and will not be done any more.
+    pub(super) fn refuse_waiting(&mut self, reason: &str, out: &mut Vec<Action>) {
+        let mut waiting = self.requests.take_checkpoints();
+        waiting.extend(self.requests.savepoints.drain(..).filter_map(|wanted| wanted.request));
+        answer_error(&waiting, reason, out);
+    }
+
+    fn refuse_request(&self) -> Option<String> {
+        match &self.stage {
+            Stage::Settled { status } | Stage::Settling { status } => return Some(format!("the job is {status}")),
+            Stage::New
+            | Stage::Opening
+            | Stage::Claiming { .. }
+            | Stage::Deploying
+            | Stage::Running
+            | Stage::Backoff { .. }
+            | Stage::Left => {}
+        }
+        if self.ending.is_some() {
+            return Some("the job is ending with a final checkpoint".to_owned());
+        }
+        (self.requests.waiting() >= MAX_WAITING_REQUESTS).then(|| "too many requests wait".to_owned())
+    }
+
+    fn refuse_savepoint(&self, name: &str) -> Option<String> {
+        let in_journal = self.head().is_some_and(|head| head.savepoints.iter().any(|savepoint| savepoint.name == name));
+        let in_flight = self.in_flight.as_ref().and_then(|in_flight| in_flight.savepoint.as_deref()) == Some(name);
+        (in_journal || in_flight || self.requests.knows_savepoint(name))
+            .then(|| format!("savepoint {name} is already being taken"))
+    }
+}
+
+/// Answers requests with an error.
+pub(super) fn answer_error(requests: &[RequestId], reason: &str, out: &mut Vec<Action>) {
+    out.extend(requests.iter().map(|request| Action::Answer { request: *request, result: Err(reason.to_owned()) }));
+}
