@@ -8,14 +8,17 @@ use weir_state::{Key, Value, hash_key};
 
 use crate::error::UserError;
 use crate::exchange::Partitioner;
-use crate::graph::{Edge, Exchange, NodeKind, NodeSpec, OutputName};
+use crate::build::BuildContext;
+use crate::graph::{Edge, Exchange};
 use crate::operators::aggregate::{Aggregate, RunningAggregate};
+use crate::operators::broadcast::{BroadcastProcess, BroadcastProcessFunction};
 use crate::operators::co_process::{CoProcess, CoProcessFunction};
 use crate::operators::process::{KeyedProcess, KeyedProcessFunction, States};
 use crate::operators::reduce::Reduce;
 use crate::record::Record;
 use crate::stream::Stream;
-use crate::typed::{TwoInputFactory, TypedEdge};
+use crate::stage::OperatorContext;
+use crate::typed::TypedEdge;
 
 /// Appends one key per record: a loop over a batch with the user's key function inlined.
 pub(crate) type KeySelector<K, T> = Arc<dyn Fn(&[T], &mut Vec<K>) + Send + Sync>;
@@ -90,9 +93,35 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         })
     }
 
+    /// Runs a function over this stream and one that every subtask sees in full.
+    pub fn connect_broadcast<B: Record>(&self, broadcast: &Stream<B>) -> BroadcastConnected<K, T, B> {
+        BroadcastConnected { keyed: self.clone(), broadcast: broadcast.clone() }
+    }
+
     /// Runs a function over two streams with the same key, which share state and timers.
     pub fn connect<U: Record>(&self, other: &KeyedStream<K, U>) -> ConnectedStreams<K, T, U> {
         ConnectedStreams { left: self.clone(), right: other.clone(), marker: PhantomData }
+    }
+}
+
+/// A keyed stream and a stream that every subtask sees in full.
+pub struct BroadcastConnected<K, T, B> {
+    keyed: KeyedStream<K, T>,
+    broadcast: Stream<B>,
+}
+
+impl<K: Key, T: Record, B: Record> BroadcastConnected<K, T, B> {
+    /// Runs a function with state and timers per key, and broadcast state.
+    pub fn process<P, O>(&self, id: &str, open: O) -> Stream<P::Out>
+    where
+        P: BroadcastProcessFunction<K, T, B>,
+        O: Fn(&mut States<'_, K>) -> Result<P, UserError> + Send + Sync + 'static,
+    {
+        let key = self.keyed.key.clone();
+        let mut inputs = self.keyed.hash_edges(0);
+        inputs.extend(self.broadcast.broadcast().plain_edges(1));
+        let make = move |ctx: &OperatorContext, build: &BuildContext<'_>| BroadcastProcess::open(ctx, build, key.clone(), &open);
+        self.keyed.stream.two_input_node::<B, _, _>(id, "broadcast-process", inputs, make)
     }
 }
 
@@ -121,11 +150,7 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B> {
     {
         let mut inputs = self.left.hash_edges(0);
         inputs.extend(self.right.hash_edges(1));
-        let kind = NodeKind::Operator(Arc::new(TwoInputFactory::<A, B, F>::new(make)));
-        let parallelism = self.left.stream.parallelism().or(self.right.stream.parallelism());
-        let graph = &self.left.stream.graph;
-        let node = graph.add(NodeSpec { id: Some(id.to_owned()), label, kind, inputs, parallelism, stateful: true });
-        Stream::new(graph.clone(), node, OutputName::Main)
+        self.left.stream.two_input_node::<B, _, _>(id, label, inputs, make)
     }
 }
 

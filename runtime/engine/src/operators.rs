@@ -1,6 +1,7 @@
 //! The operators of the typed API, one file each.
 
 pub mod aggregate;
+pub mod broadcast;
 pub mod co_process;
 pub mod dead_letter;
 pub mod filter;

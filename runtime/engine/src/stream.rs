@@ -18,7 +18,7 @@ use crate::source::Source;
 use crate::source_task::TypedSource;
 use crate::stage::{OperatorContext, Output};
 use crate::time::WatermarkStrategy;
-use crate::typed::{OneInputFactory, TypedEdge};
+use crate::typed::{OneInputFactory, TwoInputFactory, TypedEdge};
 
 /// Where a stream's records come from.
 #[derive(Debug, Clone)]
@@ -81,6 +81,19 @@ impl<T: Record> Stream<T> {
         Stream::new(self.graph.clone(), node, OutputName::Main)
     }
 
+    /// Adds a stateful operator with this stream as first and a stream of `B` as second input; `inputs` are their edges.
+    pub(crate) fn two_input_node<B, O, F>(&self, id: &str, label: &'static str, inputs: Vec<Edge>, make: F) -> Stream<O::Out>
+    where
+        B: Record,
+        O: crate::operator::TwoInput<T, B>,
+        F: Fn(&OperatorContext, &crate::build::BuildContext<'_>) -> Result<O, BuildError> + Send + Sync + 'static,
+    {
+        let kind = NodeKind::Operator(Arc::new(TwoInputFactory::<T, B, F>::new(make)));
+        let spec = NodeSpec { id: Some(id.to_owned()), label, kind, inputs, parallelism: self.parallelism, stateful: true };
+        let node = self.graph.add(spec);
+        Stream::new(self.graph.clone(), node, OutputName::Main)
+    }
+
     /// One record for each record.
     pub fn map<U: Record>(&self, f: impl Fn(T) -> U + Clone + Send + Sync + 'static) -> Stream<U> {
         self.operator(None, "map", false, self.plain_edges(0), move |_, _| Ok(Map::new(f.clone())))
@@ -131,10 +144,6 @@ impl<T: Record> Stream<T> {
     #[must_use]
     pub fn with_parallelism(&self, subtasks: u32) -> Self {
         Self { parallelism: Some(subtasks.max(1)), ..self.clone() }
-    }
-
-    pub(crate) fn parallelism(&self) -> Option<u32> {
-        self.parallelism
     }
 
     /// What the operator that made this stream emits to `tag`.

@@ -1,7 +1,7 @@
 //! User functions over two keyed inputs that share state and timers.
 
 use weir_protocol::CheckpointId;
-use weir_state::{Key, hash_key};
+use weir_state::Key;
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
@@ -85,22 +85,8 @@ impl<K: Key, A: Record, B: Record, P: CoProcessFunction<K, A, B>> Operator for C
     type Out = P::Out;
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, P::Out>) -> Result<Advanced, TaskError> {
-        if let Advance::Watermark(watermark) = to {
-            self.core.watermark = watermark;
-        }
-        let ctx = out.ctx;
-        while let Some((timer, key)) = self.timers.pop_due(&mut self.core.backend, to, out.now()).map_err(|error| self.core.failed(error))? {
-            let hash = hash_key(&key, &mut self.scratch);
-            let (watermark, timers) = (self.core.watermark, self.timers);
-            let mut context = ProcessContext { backend: &mut self.core.backend, out, key: &key, hash, time: Some(timer.time), watermark, timers };
-            if let Err(error) = self.function.on_timer(timer, &mut context) {
-                return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
-            }
-            if out.is_full() {
-                return Ok(Advanced::Paused);
-            }
-        }
-        Ok(Advanced::Done)
+        let function = &mut self.function;
+        self.timers.fire(&mut self.core, to, out, &mut self.scratch, |timer, context| function.on_timer(timer, context))
     }
 
     fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_protocol::{CheckpointId, StateKind};
-use weir_state::{Backend, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor, StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key};
+use weir_state::{Backend, BroadcastHandle, BroadcastTable, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor, StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
@@ -85,6 +85,14 @@ impl<K: Key> States<'_, K> {
         self.backend.list(state.into())
     }
 
+    /// A map that every subtask holds in full; see [`BroadcastProcessFunction`](crate::operators::broadcast::BroadcastProcessFunction).
+    ///
+    /// # Errors
+    /// As [`States::value`].
+    pub fn broadcast<UK: Key, UV: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<BroadcastHandle<UK, UV>, StateError> {
+        self.backend.broadcast(state.into())
+    }
+
     /// One value per key, combined by `f`.
     ///
     /// # Errors
@@ -141,14 +149,39 @@ impl Timers {
     }
 
     /// Takes a timer that is due in `to`.
-    pub(crate) fn pop_due<K: Key>(&self, backend: &mut Backend<K>, to: Advance, now: i64) -> Result<Option<(Timer, K)>, StateError> {
+    pub(crate) fn pop_due<K: Key>(&self, backend: &mut Backend<K>, to: Advance, now: i64) -> Option<(Timer, K)> {
         let (domain, up_to) = match to {
             Advance::Watermark(watermark) => (TimeDomain::Event, watermark),
             Advance::ProcessingTime => (TimeDomain::Processing, now),
             Advance::End => (TimeDomain::Processing, i64::MAX),
         };
-        let due = backend.timers_mut(self.handle(domain)).pop_due(up_to)?;
-        Ok(due.map(|(time, key)| (Timer { time, domain }, key)))
+        let due = backend.timers_mut(self.handle(domain)).pop_due(up_to);
+        due.map(|(time, key)| (Timer { time, domain }, key))
+    }
+}
+
+impl Timers {
+    /// Fires what is due: `on_timer` runs once per timer, with the state of its key.
+    pub(crate) fn fire<K: Key, Out: Record>(
+        &self, core: &mut KeyedCore<K>, to: Advance, out: &mut Collector<'_, Out>, scratch: &mut Vec<u8>,
+        mut on_timer: impl FnMut(Timer, &mut ProcessContext<'_, '_, K, Out>) -> Result<(), UserError>,
+    ) -> Result<Advanced, TaskError> {
+        if let Advance::Watermark(watermark) = to {
+            core.watermark = watermark;
+        }
+        let ctx = out.ctx;
+        while let Some((timer, key)) = self.pop_due(&mut core.backend, to, out.now()) {
+            let hash = hash_key(&key, scratch);
+            let (time, watermark, timers) = (Some(timer.time), core.watermark, *self);
+            let mut context = ProcessContext { backend: &mut core.backend, out, key: &key, hash, time, watermark, timers };
+            if let Err(error) = on_timer(timer, &mut context) {
+                return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
+            }
+            if out.is_full() {
+                return Ok(Advanced::Paused);
+            }
+        }
+        Ok(Advanced::Done)
     }
 }
 
@@ -208,6 +241,11 @@ impl<K: Key, Out: Record> ProcessContext<'_, '_, K, Out> {
     /// A map state of the current key.
     pub fn map<UK: Key, UV: Value>(&mut self, state: MapHandle<UK, UV>) -> MapState<'_, K, UK, UV> {
         MapState { table: self.backend.map_mut(state), key: self.key, hash: self.hash }
+    }
+
+    /// A broadcast state, for reading.
+    pub fn broadcast<UK: Key, UV: Value>(&mut self, state: BroadcastHandle<UK, UV>) -> &BroadcastTable<UK, UV> {
+        self.backend.broadcast_mut(state)
     }
 
     /// A list state of the current key.
@@ -458,29 +496,8 @@ impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> Operator for KeyedProcess
     type Out = P::Out;
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, P::Out>) -> Result<Advanced, TaskError> {
-        if let Advance::Watermark(watermark) = to {
-            self.core.watermark = watermark;
-        }
-        let ctx = out.ctx;
-        while let Some((timer, key)) = self.timers.pop_due(&mut self.core.backend, to, out.now()).map_err(|error| self.core.failed(error))? {
-            let hash = hash_key(&key, &mut self.scratch);
-            let mut context = ProcessContext {
-                backend: &mut self.core.backend,
-                out,
-                key: &key,
-                hash,
-                time: Some(timer.time),
-                watermark: self.core.watermark,
-                timers: self.timers,
-            };
-            if let Err(error) = self.function.on_timer(timer, &mut context) {
-                return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
-            }
-            if out.is_full() {
-                return Ok(Advanced::Paused);
-            }
-        }
-        Ok(Advanced::Done)
+        let function = &mut self.function;
+        self.timers.fire(&mut self.core, to, out, &mut self.scratch, |timer, context| function.on_timer(timer, context))
     }
 
     fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {

@@ -90,7 +90,7 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
         let Advance::Watermark(watermark) = to else { return Ok(Advanced::Done) };
         self.core.watermark = watermark;
-        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(watermark).map_err(|error| self.core.failed(error))? {
+        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(watermark) {
             self.forget(time, &key).map_err(|error| state_error(out.ctx, error))?;
         }
         Ok(Advanced::Done)

@@ -94,7 +94,7 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_
         let Advance::Watermark(watermark) = to else { return Ok(Advanced::Done) };
         self.core.watermark = watermark;
         let ctx = out.ctx;
-        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(watermark).map_err(|error| self.core.failed(error))? {
+        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(watermark) {
             let hash = hash_key(&key, &mut self.scratch);
             let window = Window { start: time + 1 - self.size, end: time + 1 };
             let left = self.take(self.left, hash, &key, window.start).map_err(|error| state_error(ctx, error))?;

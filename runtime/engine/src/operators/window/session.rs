@@ -117,7 +117,7 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
             self.core.watermark = watermark;
         }
         let Some(up_to) = due_until(self.spec.domain, to, out.now()) else { return Ok(Advanced::Done) };
-        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(up_to).map_err(|error| self.core.failed(error))? {
+        while let Some((time, key)) = self.core.backend.timers_mut(self.timers).pop_due(up_to) {
             self.timer(time, &key, out)?;
             if out.is_full() {
                 return Ok(Advanced::Paused);
