@@ -9,7 +9,7 @@ use weir_state::{Key, Value, hash_key};
 use crate::error::UserError;
 use crate::exchange::Partitioner;
 use crate::build::BuildContext;
-use crate::graph::{Edge, Exchange};
+use crate::graph::Edge;
 use crate::operators::aggregate::{Aggregate, RunningAggregate};
 use crate::operators::broadcast::{BroadcastProcess, BroadcastProcessFunction};
 use crate::operators::co_process::{CoProcess, CoProcessFunction};
@@ -18,7 +18,6 @@ use crate::operators::reduce::Reduce;
 use crate::record::Record;
 use crate::stream::Stream;
 use crate::stage::OperatorContext;
-use crate::typed::TypedEdge;
 
 /// Appends one key per record: a loop over a batch with the user's key function inlined.
 pub(crate) type KeySelector<K, T> = Arc<dyn Fn(&[T], &mut Vec<K>) + Send + Sync>;
@@ -60,12 +59,16 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         Self { stream, key: Arc::new(move |records, keys| keys.extend(records.iter().map(&key))) }
     }
 
-    pub(crate) fn hash_edges(&self, port: usize) -> Vec<Edge> {
+    /// The stream, still partitioned by key: the next operator has no state, but sees all records of a key in one subtask.
+    pub fn partitioned(&self) -> Stream<T> {
         let key = self.key.clone();
-        let partitioner = move |max, parallelism| -> Box<dyn Partitioner<T>> {
+        self.stream.hashed(Arc::new(move |max, parallelism| -> Box<dyn Partitioner<T>> {
             Box::new(KeyPartitioner { key: key.clone(), keys: Vec::new(), scratch: Vec::new(), max, parallelism })
-        };
-        self.stream.edges(port, Exchange::Hash, Arc::new(TypedEdge { partitioner: Some(Arc::new(partitioner)) }))
+        }))
+    }
+
+    pub(crate) fn hash_edges(&self, port: usize) -> Vec<Edge> {
+        self.partitioned().plain_edges(port)
     }
 
     /// Runs a function with state and timers per key. `open` declares the states and makes the function; it runs once per

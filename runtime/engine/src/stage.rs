@@ -4,6 +4,7 @@
 //! sinks and [exchange writers](crate::exchange). Nothing here is async except [`Control::poll_flush`], through which the
 //! leaves pass what they have to other subtasks and push back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -258,9 +259,18 @@ impl<O: Operator> OperatorStage<O> {
 
     fn run(&mut self, cx: &mut Cx, work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<Advanced, TaskError>) -> Result<Advanced, TaskError> {
         let mut collector = Collector::new(cx, &self.ctx, &mut self.buffer, &mut self.out, &mut self.sides);
-        let state = work(&mut self.operator, &mut collector)?;
-        collector.finish()?;
-        Ok(state)
+        // Caught here rather than at the task, because here it is known whose code it was: stages further down catch theirs
+        // first. Nothing is used after a failure, so half-changed operators do no harm.
+        let operator = &mut self.operator;
+        let done = catch_unwind(AssertUnwindSafe(move || {
+            let state = work(operator, &mut collector)?;
+            collector.finish()?;
+            Ok(state)
+        }));
+        done.unwrap_or_else(|panic| {
+            let message = format!("user code panicked: {}", crate::deploy::panic_text(&*panic));
+            Err(self.ctx.error(FailureKind::UserCode, message, None))
+        })
     }
 
     /// Carries `to` forward in this operator; the children follow once it is done.

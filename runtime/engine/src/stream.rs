@@ -1,6 +1,5 @@
 //! The typed API: streams of records.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::build::BuildError;
@@ -18,7 +17,7 @@ use crate::source::Source;
 use crate::source_task::TypedSource;
 use crate::stage::{OperatorContext, Output};
 use crate::time::WatermarkStrategy;
-use crate::typed::{OneInputFactory, TwoInputFactory, TypedEdge};
+use crate::typed::{OneInputFactory, PartitionerFactory, TwoInputFactory, TypedEdge};
 
 /// Where a stream's records come from.
 #[derive(Debug, Clone)]
@@ -32,13 +31,14 @@ pub struct Stream<T> {
     pub(crate) graph: Graph,
     pub(crate) upstream: Vec<Upstream>,
     exchange: Exchange,
+    /// For hash exchanges.
+    partitioner: Option<PartitionerFactory<T>>,
     parallelism: Option<u32>,
-    marker: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Self { graph: self.graph.clone(), upstream: self.upstream.clone(), exchange: self.exchange, parallelism: self.parallelism, marker: PhantomData }
+        Self { graph: self.graph.clone(), upstream: self.upstream.clone(), exchange: self.exchange, partitioner: self.partitioner.clone(), parallelism: self.parallelism }
     }
 }
 
@@ -56,7 +56,7 @@ impl Graph {
 
 impl<T: Record> Stream<T> {
     pub(crate) fn new(graph: Graph, node: NodeId, output: OutputName) -> Self {
-        Self { graph, upstream: vec![Upstream { node, output }], exchange: Exchange::Forward, parallelism: None, marker: PhantomData }
+        Self { graph, upstream: vec![Upstream { node, output }], exchange: Exchange::Forward, partitioner: None, parallelism: None }
     }
 
     /// The edges that lead this stream to input `port` of a new node.
@@ -64,9 +64,9 @@ impl<T: Record> Stream<T> {
         self.upstream.iter().map(|up| Edge { from: up.node, output: up.output.clone(), port, exchange, factory: factory.clone() }).collect()
     }
 
-    /// The edges with the distribution that [`Stream::rebalance`] or [`Stream::broadcast`] chose.
+    /// The edges with the distribution that was chosen for this stream; forward if none was.
     pub(crate) fn plain_edges(&self, port: usize) -> Vec<Edge> {
-        self.edges(port, self.exchange, Arc::new(TypedEdge { partitioner: None }))
+        self.edges(port, self.exchange, Arc::new(TypedEdge { partitioner: self.partitioner.clone() }))
     }
 
     /// Adds an operator with one input.
@@ -138,6 +138,11 @@ impl<T: Record> Stream<T> {
     #[must_use]
     pub fn broadcast(&self) -> Self {
         Self { exchange: Exchange::Broadcast, ..self.clone() }
+    }
+
+    /// Sends records to the next operator's subtasks by key.
+    pub(crate) fn hashed(&self, partitioner: PartitionerFactory<T>) -> Self {
+        Self { exchange: Exchange::Hash, partitioner: Some(partitioner), ..self.clone() }
     }
 
     /// Sets the number of subtasks of the next operator; without it, the job's parallelism.
