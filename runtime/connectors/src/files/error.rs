@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use weir_engine::source::ConnectorError;
 
 use crate::compression::Compression;
+use crate::io_errors::may_pass;
 
 /// Where in a file: a line counted from 1, or an offset where lines are not counted (in ranges).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,24 +106,11 @@ impl From<FileError> for ConnectorError {
             FileError::Position { source, .. } => Self::permanent(message).caused_by(source),
             FileError::Damaged { source, .. } => Self::permanent(message).caused_by(source),
             FileError::List { source, .. } | FileError::Open { source, .. } | FileError::Read { source, .. } => {
-                let error = if passes(&source) { Self::transient(message) } else { Self::permanent(message) };
+                let error = if may_pass(&source) { Self::transient(message) } else { Self::permanent(message) };
                 error.caused_by(source)
             }
         }
     }
-}
-
-/// True if the operating system's refusal may go away by itself.
-fn passes(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::InvalidInput
-            | io::ErrorKind::InvalidFilename
-    )
 }
 
 /// Bytes of a line that an error shows.
