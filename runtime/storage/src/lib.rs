@@ -9,6 +9,8 @@
 //! unknown outcome into a failure or a success. Every call ends within a bound that [`StoreOptions`] names.
 
 mod confirm;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod error;
 mod key;
 mod local;
@@ -20,6 +22,8 @@ mod probe;
 mod random;
 mod s3;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use confirm::{Confirmed, create_confirmed};
 pub use error::{Effect, Operation, Retry, StoreError, StoreErrorKind};

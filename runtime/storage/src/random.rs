@@ -23,11 +23,6 @@ impl SplitMix64 {
     pub(crate) fn next_f64(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
-
-    /// Uniform in `0..bound` but for a bias below 2^-32 for the small bounds used here.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
-    }
 }
 
 /// A number no other call gets: the standard library seeds `RandomState` from the operating system and counts.

@@ -25,6 +25,7 @@ use crate::store::{Created, Listed, ObjectStore, OpenUpload};
 mod call;
 mod connect;
 mod deletion;
+mod document;
 mod download;
 mod errors;
 mod fingerprint;
@@ -122,6 +123,17 @@ impl Shared {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Makes a bucket, or says why not; one that is there is fine.
+#[cfg(feature = "testing")]
+pub(crate) async fn create_bucket(bucket: &str, options: &StoreOptions) -> Result<(), String> {
+    let client = connect::connect(options).await?.client;
+    let made = tokio::time::timeout(options.attempt_timeout, client.create_bucket().bucket(bucket).send()).await;
+    match made.map_err(|_| "no answer in time".to_owned())? {
+        Err(error) if code_of(&error) != Some("BucketAlreadyOwnedByYou") => Err(aws_sdk_s3::error::DisplayErrorContext(error).to_string()),
+        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 
+use super::document::WholeDocuments;
 use crate::options::StoreOptions;
 
 /// Bound of finding region and credentials in the environment, which may ask the machine's metadata service.
@@ -47,6 +48,7 @@ pub(super) async fn connect(options: &StoreOptions) -> Result<Connected, String>
     };
     let name = endpoint.clone().unwrap_or_else(|| format!("Amazon S3 in {region}"));
     let mut builder = Builder::from(&shared)
+        .interceptor(WholeDocuments)
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(options.connect_timeout).build());
     if let Some(endpoint) = &endpoint {

@@ -6,6 +6,7 @@ use std::io;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::call::Call;
+use super::document::CutDocument;
 use crate::error::{Retry, StoreError, StoreErrorKind};
 
 /// What messages name.
@@ -46,15 +47,18 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let place = &call.shared.place;
+    let causes = Causes::of(&error);
     let verdict = match &error {
+        // Whatever part of the SDK noticed it.
+        _ if causes.cut_document => broken_answer(place, 200),
         SdkError::ServiceError(answer) => of_answer(place, answer.raw().status().as_u16(), answer.err().code()),
         SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
             // An answer that says no is a no, readable or not; one that says yes and breaks off is neither.
             status @ 300..=499 => of_answer(place, status, None),
-            status => Verdict::unknown(StoreErrorKind::Unreachable, format!("the answer of {} ({status}) broke off or made no sense", place.endpoint)),
+            status => broken_answer(place, status),
         },
         SdkError::TimeoutError(_) => Verdict::unknown(StoreErrorKind::Timeout, format!("no answer from {} in time", place.endpoint)),
-        other => of_connection(place, &Causes::of(other), matches!(other, SdkError::ConstructionFailure(_))),
+        other => of_connection(place, &causes, matches!(other, SdkError::ConstructionFailure(_))),
     };
     let result = call.new_error(verdict.kind, verdict.what).with_retry(verdict.retry).with_source(error);
     if verdict.maybe_done { result.maybe_done() } else { result }
@@ -64,6 +68,11 @@ where
 pub(super) fn of_body(call: &Call<'_>, error: impl Error + Send + Sync + 'static) -> StoreError {
     let what = format!("the answer of {} broke off", call.shared.place.endpoint);
     call.new_error(StoreErrorKind::Unreachable, what).with_source(error)
+}
+
+/// An answer that says yes, or nothing, and cannot be read.
+fn broken_answer(place: &Place, status: u16) -> Verdict {
+    Verdict::unknown(StoreErrorKind::Unreachable, format!("the answer of {} ({status}) broke off or made no sense", place.endpoint))
 }
 
 fn of_answer(place: &Place, status: u16, code: Option<&str>) -> Verdict {
@@ -105,7 +114,9 @@ fn of_answer(place: &Place, status: u16, code: Option<&str>) -> Verdict {
         }
         (501, _) => Verdict::refused(Kind::Other, format!("{endpoint} does not implement this request ({shown})")),
         (503, _) => Verdict::unknown(Kind::Unreachable, format!("{endpoint} is unavailable at the moment ({shown})")),
-        (500..=599, _) => Verdict::unknown(Kind::Other, format!("{endpoint} failed ({shown})")),
+        (200..=299, "") => broken_answer(place, status),
+        // S3 can begin an answer with 200 before it knows that it fails.
+        (200..=299 | 500..=599, _) => Verdict::unknown(Kind::Other, format!("{endpoint} failed ({shown})")),
         _ => Verdict::refused(Kind::Other, format!("{endpoint} refused the request ({shown})")),
     }
 }
@@ -114,11 +125,12 @@ fn of_answer(place: &Place, status: u16, code: Option<&str>) -> Verdict {
 struct Causes {
     texts: String,
     io: Option<io::ErrorKind>,
+    cut_document: bool,
 }
 
 impl Causes {
     fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut causes = Self { texts: String::new(), io: None };
+        let mut causes = Self { texts: String::new(), io: None, cut_document: false };
         let mut next = Some(error);
         while let Some(error) = next {
             causes.texts.push_str(&error.to_string());
@@ -126,6 +138,7 @@ impl Causes {
             if let Some(error) = error.downcast_ref::<io::Error>() {
                 causes.io = Some(error.kind());
             }
+            causes.cut_document |= error.is::<CutDocument>();
             next = error.source();
         }
         causes

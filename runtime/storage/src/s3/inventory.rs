@@ -1,4 +1,7 @@
 //! Multipart uploads that were begun and never finished: what there is, and its removal.
+//!
+//! MinIO lists uploads by prefix only as far as its process remembers them: not after its own restart, and not one whose first request
+//! broke off. It removes such uploads itself after a day; on Amazon a lifecycle rule can do the same.
 
 use aws_sdk_s3::types::MultipartUpload;
 use futures::StreamExt;

@@ -46,16 +46,18 @@ fn a_server_s_failure_leaves_open_what_it_did() {
     check_answer(503, "", Kind::Unreachable, Retry::Yes, true, "unavailable");
     check_answer(500, "InternalError", Kind::Other, Retry::Yes, true, "failed (500 InternalError)");
     check_answer(502, "", Kind::Other, Retry::Yes, true, "failed (502)");
+    check_answer(200, "", Kind::Unreachable, Retry::Yes, true, "broke off");
+    check_answer(200, "InternalError", Kind::Other, Retry::Yes, true, "failed (200 InternalError)");
     check_answer(408, "RequestTimeout", Kind::Timeout, Retry::Yes, true, "gave up waiting");
 }
 
 #[test]
 fn connections_that_were_never_made_have_sent_nothing() {
-    let refused = Causes { texts: "dispatch failure\nclient error (Connect)".to_owned(), io: Some(io::ErrorKind::ConnectionRefused) };
+    let refused = Causes { texts: "dispatch failure\nclient error (Connect)".to_owned(), io: Some(io::ErrorKind::ConnectionRefused), cut_document: false };
     let verdict = of_connection(&place(), &refused, false);
     assert_eq!((verdict.kind, verdict.retry, verdict.maybe_done), (Kind::Unreachable, Retry::Yes, false));
     assert!(verdict.what.contains("http://minio:9000 refuses the connection: check that it runs and that spec.storage.endpoint is right"));
-    let reset = Causes { texts: "dispatch failure\nclient error (SendRequest)".to_owned(), io: Some(io::ErrorKind::ConnectionReset) };
+    let reset = Causes { texts: "dispatch failure\nclient error (SendRequest)".to_owned(), io: Some(io::ErrorKind::ConnectionReset), cut_document: false };
     let verdict = of_connection(&place(), &reset, false);
     assert_eq!((verdict.kind, verdict.retry, verdict.maybe_done), (Kind::Unreachable, Retry::Yes, true));
 }
