@@ -27,7 +27,12 @@ pub enum Confirmed {
 ///
 /// `body` must be unlike anybody else's for this key (hold a generation or a random id), or `Ours` means nothing. The whole takes at
 /// most `limit` plus one call. An error has `Effect::MaybeDone` if any attempt may have happened or may still happen.
-pub async fn create_confirmed(store: &dyn ObjectStore, key: &str, body: Bytes, limit: Duration) -> Result<Confirmed, StoreError> {
+pub async fn create_confirmed(
+    store: &dyn ObjectStore,
+    key: &str,
+    body: Bytes,
+    limit: Duration,
+) -> Result<Confirmed, StoreError> {
     let deadline = Instant::now() + limit;
     let mut random = SplitMix64::new(unique_u64());
     let mut wait = FIRST_WAIT;
@@ -64,7 +69,13 @@ async fn attempt(store: &dyn ObjectStore, key: &str, body: &Bytes) -> Result<Opt
 }
 
 fn gone(store: &dyn ObjectStore, key: &str) -> StoreError {
-    StoreError::new(Operation::Create, key, store.describe(), StoreErrorKind::Conflict, "an object of that name was there and was deleted before it could be read")
+    StoreError::new(
+        Operation::Create,
+        key,
+        store.describe(),
+        StoreErrorKind::Conflict,
+        "an object of that name was there and was deleted before it could be read",
+    )
 }
 
 #[cfg(test)]
@@ -123,6 +134,9 @@ mod tests {
         let store = MemoryStore::new();
         store.script(Operation::Create, Fault::FailBefore(StoreErrorKind::Denied));
         let error = confirm(&store, b"mine").await.unwrap_err();
-        assert_eq!((error.kind, error.effect, store.calls(Operation::Create)), (StoreErrorKind::Denied, Effect::NotDone, 1));
+        assert_eq!(
+            (error.kind, error.effect, store.calls(Operation::Create)),
+            (StoreErrorKind::Denied, Effect::NotDone, 1)
+        );
     }
 }

@@ -34,7 +34,11 @@ impl Default for Scale {
     /// A hundred races, a listing of three pages, files around the borders of parts of 5 MiB.
     fn default() -> Self {
         let part = 5 << 20;
-        Self { race_rounds: 100, listed_objects: 2345, file_lengths: vec![0, 1, 100_000, part - 1, part, part + 1, 3 * part + 12_345] }
+        Self {
+            race_rounds: 100,
+            listed_objects: 2345,
+            file_lengths: vec![0, 1, 100_000, part - 1, part, part + 1, 3 * part + 12_345],
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl StoreErrorKind {
     /// Whether failures of this kind can pass by themselves.
     pub fn retry(self) -> Retry {
         match self {
-            Self::Full | Self::ReadOnly | Self::Unreachable | Self::Timeout | Self::Throttled | Self::Conflict => Retry::Yes,
+            Self::Full | Self::ReadOnly | Self::Unreachable | Self::Timeout | Self::Throttled | Self::Conflict => {
+                Retry::Yes
+            }
             Self::NotFound | Self::Denied | Self::NoBucket | Self::Corrupt | Self::Invalid | Self::Other => Retry::No,
         }
     }
@@ -143,8 +145,23 @@ pub struct StoreError {
 
 impl StoreError {
     /// An error of a kind, with the kind's own [`Retry`] and `Effect::NotDone`.
-    pub fn new(operation: Operation, key: impl Into<String>, store: impl Into<Arc<str>>, kind: StoreErrorKind, what: impl Into<String>) -> Self {
-        Self { operation, key: key.into(), store: store.into(), kind, retry: kind.retry(), effect: Effect::NotDone, what: what.into(), source: None }
+    pub fn new(
+        operation: Operation,
+        key: impl Into<String>,
+        store: impl Into<Arc<str>>,
+        kind: StoreErrorKind,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            operation,
+            key: key.into(),
+            store: store.into(),
+            kind,
+            retry: kind.retry(),
+            effect: Effect::NotDone,
+            what: what.into(),
+            source: None,
+        }
     }
 
     /// The same error, as one whose write may have happened; nothing changes for a read.

@@ -62,7 +62,8 @@ pub(crate) fn check_key(operation: Operation, key: &str, store: &Arc<str>) -> Re
 
 /// [`validate_prefix`] as a [`StoreError`].
 pub(crate) fn check_prefix(operation: Operation, prefix: &str, store: &Arc<str>) -> Result<(), StoreError> {
-    validate_prefix(prefix).map_err(|what| StoreError::new(operation, prefix, store.clone(), StoreErrorKind::Invalid, what))
+    validate_prefix(prefix)
+        .map_err(|what| StoreError::new(operation, prefix, store.clone(), StoreErrorKind::Invalid, what))
 }
 
 #[cfg(test)]
@@ -71,7 +72,15 @@ mod tests {
 
     #[test]
     fn ordinary_keys_are_taken() {
-        for key in ["a", "journal/18446744073709551615.json", "runs/g3/0/x.sst", ".probe/x", "ä/ö", "a..b/...", &"k/".repeat(511).trim_end_matches('/').to_owned()] {
+        for key in [
+            "a",
+            "journal/18446744073709551615.json",
+            "runs/g3/0/x.sst",
+            ".probe/x",
+            "ä/ö",
+            "a..b/...",
+            "k/".repeat(511).trim_end_matches('/'),
+        ] {
             assert_eq!(validate_key(key), Ok(()), "{key}");
         }
     }
@@ -80,7 +89,25 @@ mod tests {
     fn keys_that_leave_the_store_or_cannot_be_stored_are_refused() {
         let long = "a".repeat(256);
         let longer = "a/".repeat(512) + "a";
-        for key in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "../a", "a/..", "a/./b", "a\\b", "a\0b", "a\nb", ".weir-scratch/x", &long, &longer] {
+        for key in [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "../a",
+            "a/..",
+            "a/./b",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            ".weir-scratch/x",
+            &long,
+            &longer,
+        ] {
             assert!(validate_key(key).is_err(), "{key:?}");
         }
     }

@@ -69,8 +69,13 @@ impl LocalStore {
         match tokio::time::timeout(bound, task).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(failure))) => Err(failure.into_error(operation, key, &self.shared.name)),
-            Ok(Err(panicked)) => Err(error(StoreErrorKind::Other, "the file operation was cancelled".to_owned()).maybe_done().with_source(panicked)),
-            Err(_) => Err(error(StoreErrorKind::Timeout, format!("the file system did not answer within {bound:?}")).maybe_done()),
+            Ok(Err(panicked)) => Err(error(StoreErrorKind::Other, "the file operation was cancelled".to_owned())
+                .maybe_done()
+                .with_source(panicked)),
+            Err(_) => {
+                Err(error(StoreErrorKind::Timeout, format!("the file system did not answer within {bound:?}"))
+                    .maybe_done())
+            }
         }
     }
 
@@ -103,7 +108,11 @@ impl Failure {
             (StoreErrorKind::Invalid, _) if !operation.writes() => (StoreErrorKind::NotFound, ""),
             classified => classified,
         };
-        let what = if kind == StoreErrorKind::NotFound { "no such object".to_owned() } else { format!("{}{way_out}", self.what) };
+        let what = if kind == StoreErrorKind::NotFound {
+            "no such object".to_owned()
+        } else {
+            format!("{}{way_out}", self.what)
+        };
         let error = StoreError::new(operation, key, store.clone(), kind, what).with_source(self.error);
         if self.maybe_done { error.maybe_done() } else { error }
     }
@@ -113,7 +122,9 @@ fn classify(error: &io::Error) -> (StoreErrorKind, &'static str) {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (StoreErrorKind::NotFound, ""),
         io::ErrorKind::PermissionDenied => (StoreErrorKind::Denied, ": give this user access to the directory"),
-        io::ErrorKind::ReadOnlyFilesystem => (StoreErrorKind::ReadOnly, ": the file system is read-only, mount it writable or choose another directory"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            (StoreErrorKind::ReadOnly, ": the file system is read-only, mount it writable or choose another directory")
+        }
         io::ErrorKind::StorageFull => (StoreErrorKind::Full, ": no space is left on the file system"),
         io::ErrorKind::QuotaExceeded => (StoreErrorKind::Full, ": the disk quota is used up"),
         io::ErrorKind::UnexpectedEof => (StoreErrorKind::Corrupt, ": the object ends before the range does"),
@@ -138,7 +149,12 @@ impl Shared {
     }
 
     /// Does `step`, which gives a file its name in `folder`, and makes the folder whenever it is not there.
-    fn in_folder<T>(&self, folder: &Path, what: &'static str, mut step: impl FnMut() -> io::Result<T>) -> Result<T, Failure> {
+    fn in_folder<T>(
+        &self,
+        folder: &Path,
+        what: &'static str,
+        mut step: impl FnMut() -> io::Result<T>,
+    ) -> Result<T, Failure> {
         let mut retries = 0;
         loop {
             match step() {
@@ -172,7 +188,9 @@ impl Shared {
         if !linked {
             let scratch = self.scratch.file().map_err(failed("cannot make a scratch file"))?;
             fs::copy(source, scratch.path()).map_err(failed("cannot copy the local file"))?;
-            File::open(scratch.path()).and_then(|file| file.sync_all()).map_err(failed("cannot sync a scratch file"))?;
+            File::open(scratch.path())
+                .and_then(|file| file.sync_all())
+                .map_err(failed("cannot sync a scratch file"))?;
             self.in_folder(folder, "cannot name the object", || fs::rename(scratch.path(), &target))?;
         }
         sync_folder(folder).map_err(unsure("cannot sync the folder"))
@@ -182,13 +200,14 @@ impl Shared {
         let target = self.path(key);
         let scratch = self.write_scratch(body)?;
         let folder = parent(&target);
-        let created = self.in_folder(folder, "cannot name the object", || match fs::hard_link(scratch.path(), &target) {
-            Ok(()) => Ok(Created::Done),
-            // link(2): on NFS the call may fail although the link was made; the number of links tells.
-            Err(_) if fs::metadata(scratch.path()).is_ok_and(|made| made.nlink() == 2) => Ok(Created::Done),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-            Err(error) => Err(error),
-        })?;
+        let created =
+            self.in_folder(folder, "cannot name the object", || match fs::hard_link(scratch.path(), &target) {
+                Ok(()) => Ok(Created::Done),
+                // link(2): on NFS the call may fail although the link was made; the number of links tells.
+                Err(_) if fs::metadata(scratch.path()).is_ok_and(|made| made.nlink() == 2) => Ok(Created::Done),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+                Err(error) => Err(error),
+            })?;
         // Also when it exists: what the caller now reads back must not vanish with the power.
         sync_folder(folder).map_err(unsure("cannot sync the folder"))?;
         Ok(created)
@@ -244,7 +263,9 @@ impl Shared {
 /// For `map_err` in a write: that a path is missing does not mean that the object is.
 fn writing(what: &'static str) -> impl Fn(io::Error) -> Failure {
     move |error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failed("cannot make the object's folder: a part of the key is an object or the directory is being removed")(io::Error::other(error)),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failed(
+            "cannot make the object's folder: a part of the key is an object or the directory is being removed",
+        )(io::Error::other(error)),
         _ => failed(what)(error),
     }
 }
@@ -252,7 +273,9 @@ fn writing(what: &'static str) -> impl Fn(io::Error) -> Failure {
 /// For `map_err` on a file of the caller's: that it is missing does not mean that the object is.
 fn unreadable(what: &'static str) -> impl Fn(io::Error) -> Failure {
     move |error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => failed(what)(io::Error::new(io::ErrorKind::InvalidInput, error)),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            failed(what)(io::Error::new(io::ErrorKind::InvalidInput, error))
+        }
         _ => failed(what)(error),
     }
 }
@@ -280,7 +303,10 @@ impl ObjectStore for LocalStore {
         check_key(Operation::PutFile, key, &self.shared.name)?;
         let length = fs::metadata(file).map_or(0, |found| found.len());
         let (owned, file) = (key.to_owned(), file.to_owned());
-        self.run(Operation::PutFile, key, self.shared.options.bound_of(length), move |shared| shared.put_file(&owned, &file)).await
+        self.run(Operation::PutFile, key, self.shared.options.bound_of(length), move |shared| {
+            shared.put_file(&owned, &file)
+        })
+        .await
     }
 
     async fn create(&self, key: &str, body: Bytes) -> Result<Created, StoreError> {
@@ -311,7 +337,10 @@ impl ObjectStore for LocalStore {
         check_key(Operation::GetFile, key, &self.shared.name)?;
         let length = self.head(key).await?.unwrap_or(0);
         let (owned, to) = (key.to_owned(), to.to_owned());
-        self.run(Operation::GetFile, key, self.shared.options.bound_of(length), move |shared| shared.get_file(&owned, &to)).await
+        self.run(Operation::GetFile, key, self.shared.options.bound_of(length), move |shared| {
+            shared.get_file(&owned, &to)
+        })
+        .await
     }
 
     async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
@@ -329,7 +358,8 @@ impl ObjectStore for LocalStore {
         check_prefix(Operation::List, prefix, &self.shared.name)?;
         let owned = prefix.to_owned();
         self.run(Operation::List, prefix, self.bound(), move |shared| {
-            listing::list(&shared.root, &owned, limit.unwrap_or(usize::MAX)).map_err(failed("cannot list the directory"))
+            listing::list(&shared.root, &owned, limit.unwrap_or(usize::MAX))
+                .map_err(failed("cannot list the directory"))
         })
         .await
     }

@@ -161,7 +161,9 @@ impl MemoryStore {
 impl Inner {
     fn apply(&mut self, write: &Write) -> Created {
         match write {
-            Write::Create(key, _) if self.objects.contains_key(key) && !self.ignores_condition => return Created::Exists,
+            Write::Create(key, _) if self.objects.contains_key(key) && !self.ignores_condition => {
+                return Created::Exists;
+            }
             Write::Create(key, body) | Write::Put(key, body) => {
                 self.objects.insert(key.clone(), body.clone());
             }
@@ -175,7 +177,8 @@ impl Inner {
     }
 
     fn land_late_writes(&mut self) {
-        let (due, waiting) = std::mem::take(&mut self.late).into_iter().partition::<Vec<_>, _>(|(calls, _)| *calls <= 1);
+        let (due, waiting) =
+            std::mem::take(&mut self.late).into_iter().partition::<Vec<_>, _>(|(calls, _)| *calls <= 1);
         self.late = waiting.into_iter().map(|(calls, write)| (calls - 1, write)).collect();
         for (_, write) in due {
             self.apply(&write);
@@ -192,7 +195,8 @@ impl ObjectStore for MemoryStore {
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {
         check_key(Operation::PutFile, key, &self.name)?;
-        let body = std::fs::read(file).map_err(|error| self.file_error(Operation::PutFile, key, "cannot read the local file", error))?;
+        let body = std::fs::read(file)
+            .map_err(|error| self.file_error(Operation::PutFile, key, "cannot read the local file", error))?;
         self.write(Operation::PutFile, key, Write::Put(key.to_owned(), body.into())).await.map(drop)
     }
 
@@ -213,7 +217,12 @@ impl ObjectStore for MemoryStore {
         }
         let body = self.read(Operation::GetRange, key).await?.ok_or_else(|| self.absent(Operation::GetRange, key))?;
         if range.end > body.len() as u64 {
-            let what = format!("the object has {} bytes and ends before the range {}..{} does", body.len(), range.start, range.end);
+            let what = format!(
+                "the object has {} bytes and ends before the range {}..{} does",
+                body.len(),
+                range.start,
+                range.end
+            );
             return Err(StoreError::new(Operation::GetRange, key, self.name.clone(), StoreErrorKind::Corrupt, what));
         }
         Ok(body.slice(range.start as usize..range.end as usize))
@@ -244,12 +253,17 @@ impl ObjectStore for MemoryStore {
         check_prefix(Operation::List, prefix, &self.name)?;
         match self.begin(Operation::List).await {
             Verdict::Go | Verdict::Short => {}
-            Verdict::FailBefore(kind) | Verdict::FailAfter(kind) => return Err(self.error(Operation::List, prefix, kind, false)),
+            Verdict::FailBefore(kind) | Verdict::FailAfter(kind) => {
+                return Err(self.error(Operation::List, prefix, kind, false));
+            }
             Verdict::LandLater(_) => return Err(self.error(Operation::List, prefix, StoreErrorKind::Timeout, false)),
         }
         let inner = self.inner.lock();
         let matching = inner.objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-        Ok(matching.take(limit.unwrap_or(usize::MAX)).map(|(key, body)| Listed { key: key.clone(), length: body.len() as u64 }).collect())
+        Ok(matching
+            .take(limit.unwrap_or(usize::MAX))
+            .map(|(key, body)| Listed { key: key.clone(), length: body.len() as u64 })
+            .collect())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {

@@ -82,7 +82,8 @@ async fn open_bucket(uri: &str, rest: &str, options: &StoreOptions) -> Result<Ar
     if !prefix.is_empty() {
         validate_key(prefix).map_err(invalid)?;
     }
-    let store = S3Store::connect(bucket, options).await.map_err(|what| OpenError::Options { uri: uri.to_owned(), what })?;
+    let store =
+        S3Store::connect(bucket, options).await.map_err(|what| OpenError::Options { uri: uri.to_owned(), what })?;
     Ok(prefixed(Arc::new(store), prefix))
 }
 
@@ -95,7 +96,9 @@ fn validate_bucket(bucket: &str) -> Result<(), String> {
     if fits {
         return Ok(());
     }
-    Err(format!("{bucket:?} cannot be a bucket's name: 3 to 63 of a-z, 0-9, \"-\" and \".\", beginning and ending with a letter or digit"))
+    Err(format!(
+        "{bucket:?} cannot be a bucket's name: 3 to 63 of a-z, 0-9, \"-\" and \".\", beginning and ending with a letter or digit"
+    ))
 }
 
 #[cfg(test)]
@@ -137,7 +140,11 @@ mod tests {
     #[tokio::test]
     async fn a_store_describes_itself_by_its_uri() {
         let options = StoreOptions { endpoint: Some("http://127.0.0.1:1".to_owned()), ..StoreOptions::default() };
-        for (uri, description) in [("s3://bucket", "s3://bucket"), ("s3://bucket/a/b/", "s3://bucket/a/b"), ("file:///nowhere/x/", "file:///nowhere/x")] {
+        for (uri, description) in [
+            ("s3://bucket", "s3://bucket"),
+            ("s3://bucket/a/b/", "s3://bucket/a/b"),
+            ("file:///nowhere/x/", "file:///nowhere/x"),
+        ] {
             assert_eq!(open(uri, &options).await.unwrap().describe(), description);
         }
     }

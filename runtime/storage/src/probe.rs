@@ -22,13 +22,15 @@ const MAX_TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Creators in one race, and races.
 const RACERS: usize = 8;
-const RACES: usize = 3;
+const RACES: usize = 2;
 
 /// Why a store cannot be used. `Display` says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// No connection, or no answer in time.
-    #[error("storage {store} cannot be reached: check that it runs, and the endpoint and network policy between it and this process")]
+    #[error(
+        "storage {store} cannot be reached: check that it runs, and the endpoint and network policy between it and this process"
+    )]
     Unreachable {
         /// The store.
         store: String,
@@ -37,7 +39,9 @@ pub enum ProbeError {
         source: StoreError,
     },
     /// The credentials are wrong or not allowed to do what Weir needs.
-    #[error("storage {store} denies access: Weir needs to read, write, list and delete below this prefix; check the credentials and the bucket's policy")]
+    #[error(
+        "storage {store} denies access: Weir needs to read, write, list and delete below this prefix; check the credentials and the bucket's policy"
+    )]
     Denied {
         /// The store.
         store: String,
@@ -85,7 +89,9 @@ pub enum ProbeError {
         seen: String,
     },
     /// The store gave something else back than what was written.
-    #[error("storage {store} is not consistent: {seen}; Weir needs a store whose reads and listings see every completed write")]
+    #[error(
+        "storage {store} is not consistent: {seen}; Weir needs a store whose reads and listings see every completed write"
+    )]
     Inconsistent {
         /// The store.
         store: String,
@@ -107,14 +113,18 @@ impl ProbeError {
     fn from_store(store: &dyn ObjectStore, source: StoreError) -> Self {
         let store = store.describe();
         match source.kind {
-            StoreErrorKind::Unreachable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => Self::Unreachable { store, source },
+            StoreErrorKind::Unreachable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => {
+                Self::Unreachable { store, source }
+            }
             StoreErrorKind::Denied => Self::Denied { store, source },
             StoreErrorKind::NoBucket => Self::NoBucket { store, source },
             StoreErrorKind::ReadOnly => Self::ReadOnly { store, source },
             StoreErrorKind::Full => Self::Full { store, source },
-            StoreErrorKind::NotFound | StoreErrorKind::Conflict | StoreErrorKind::Corrupt | StoreErrorKind::Invalid | StoreErrorKind::Other => {
-                Self::Other { store, source }
-            }
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Conflict
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::Invalid
+            | StoreErrorKind::Other => Self::Other { store, source },
         }
     }
 }
@@ -171,14 +181,18 @@ impl Probe<'_> {
         let outcomes = join_all(bodies.iter().map(|body| self.store.create(&key, body.clone()))).await;
         let winners: Vec<usize> = (0..RACERS).filter(|&racer| matches!(outcomes[racer], Ok(Created::Done))).collect();
         if winners.len() > 1 {
-            return Err(self.unconditional(format!("{} of {RACERS} concurrent creates of one name succeeded", winners.len())));
+            return Err(
+                self.unconditional(format!("{} of {RACERS} concurrent creates of one name succeeded", winners.len()))
+            );
         }
         let unknown = outcomes.iter().filter(|outcome| outcome.is_err()).count();
         match winners.first() {
             Some(&winner) if self.retried(|| self.store.get(&key)).await? != bodies[winner] => {
                 Err(self.unconditional("a name changed its content after a create of it had succeeded".to_owned()))
             }
-            None if unknown == 0 => Err(self.inconsistent("of concurrent creates of an absent name none succeeded".to_owned())),
+            None if unknown == 0 => {
+                Err(self.inconsistent("of concurrent creates of an absent name none succeeded".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -198,20 +212,26 @@ impl Probe<'_> {
     /// Creates; after an attempt of unknown outcome, `Exists` with our own bytes is `Done`.
     async fn create(&self, key: &str, body: &Bytes) -> Result<Created, ProbeError> {
         let mut unsure = false;
-        let created = self
-            .retried_with(|| self.store.create(key, body.clone()), |error| unsure |= error.may_be_done())
-            .await?;
+        let created =
+            self.retried_with(|| self.store.create(key, body.clone()), |error| unsure |= error.may_be_done()).await?;
         if created == Created::Exists && unsure && self.retried(|| self.store.get(key)).await? == *body {
             return Ok(Created::Done);
         }
         Ok(created)
     }
 
-    async fn retried<T, F: Future<Output = Result<T, StoreError>>>(&self, call: impl Fn() -> F) -> Result<T, ProbeError> {
+    async fn retried<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> Result<T, ProbeError> {
         self.retried_with(call, |_| {}).await
     }
 
-    async fn retried_with<T, F: Future<Output = Result<T, StoreError>>>(&self, call: impl Fn() -> F, mut seen: impl FnMut(&StoreError)) -> Result<T, ProbeError> {
+    async fn retried_with<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        call: impl Fn() -> F,
+        mut seen: impl FnMut(&StoreError),
+    ) -> Result<T, ProbeError> {
         let mut wait = FIRST_WAIT;
         let mut tries = 1;
         loop {
@@ -265,13 +285,22 @@ mod tests {
         store.ignore_condition();
         let error = probe(&store).await.unwrap_err();
         assert!(matches!(error, ProbeError::NoConditionalCreate { .. }), "{error:?}");
-        assert!(error.to_string().contains("does not honour create-if-absent (If-None-Match: *): a second create of the same name succeeded"), "{error}");
+        assert!(
+            error.to_string().contains(
+                "does not honour create-if-absent (If-None-Match: *): a second create of the same name succeeded"
+            ),
+            "{error}"
+        );
         assert!(store.objects().is_empty());
     }
 
     #[tokio::test]
     async fn unknown_outcomes_are_not_taken_for_a_broken_condition() {
-        for fault in [Fault::FailAfter(StoreErrorKind::Timeout), Fault::LandLater { calls: 1 }, Fault::FailBefore(StoreErrorKind::Throttled)] {
+        for fault in [
+            Fault::FailAfter(StoreErrorKind::Timeout),
+            Fault::LandLater { calls: 1 },
+            Fault::FailBefore(StoreErrorKind::Throttled),
+        ] {
             let store = MemoryStore::new();
             store.script(Operation::Create, fault);
             probe(&store).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));

@@ -89,7 +89,12 @@ impl Shared {
 
     async fn put_bytes(&self, call: &Call<'_>, body: &Bytes, fingerprint: Fingerprint) -> Result<(), StoreError> {
         call.retried(|| async {
-            let request = self.client.put_object().bucket(&self.bucket).key(call.key).metadata(fingerprint::NAME, fingerprint.encode());
+            let request = self
+                .client
+                .put_object()
+                .bucket(&self.bucket)
+                .key(call.key)
+                .metadata(fingerprint::NAME, fingerprint.encode());
             call.send(body.len() as u64, request.body(ByteStream::from(body.clone())).send()).await.map(drop)
         })
         .await
@@ -97,12 +102,21 @@ impl Shared {
 
     async fn create(&self, call: &Call<'_>, body: Bytes) -> Result<Created, StoreError> {
         let fingerprint = Fingerprint::of(&body);
-        let request = self.client.put_object().bucket(&self.bucket).key(call.key).metadata(fingerprint::NAME, fingerprint.encode());
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(call.key)
+            .metadata(fingerprint::NAME, fingerprint.encode());
         let length = body.len() as u64;
-        let sent = call.within(call.attempt_bound(length), request.if_none_match("*").body(ByteStream::from(body)).send()).await?;
+        let sent = call
+            .within(call.attempt_bound(length), request.if_none_match("*").body(ByteStream::from(body)).send())
+            .await?;
         match sent {
             Ok(_) => Ok(Created::Done),
-            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 412) => Ok(Created::Exists),
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 412) => {
+                Ok(Created::Exists)
+            }
             Err(error) => Err(call.error(error)),
         }
     }
@@ -132,7 +146,9 @@ pub(crate) async fn create_bucket(bucket: &str, options: &StoreOptions) -> Resul
     let client = connect::connect(options).await?.client;
     let made = tokio::time::timeout(options.attempt_timeout, client.create_bucket().bucket(bucket).send()).await;
     match made.map_err(|_| "no answer in time".to_owned())? {
-        Err(error) if code_of(&error) != Some("BucketAlreadyOwnedByYou") => Err(aws_sdk_s3::error::DisplayErrorContext(error).to_string()),
+        Err(error) if code_of(&error) != Some("BucketAlreadyOwnedByYou") => {
+            Err(aws_sdk_s3::error::DisplayErrorContext(error).to_string())
+        }
         _ => Ok(()),
     }
 }

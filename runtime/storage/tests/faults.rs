@@ -2,6 +2,8 @@
 //!
 //! The seed of the random tests is `WEIR_SEED`, or fixed; it is printed when a test fails.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::OnceCell;
 use weir_storage::testing::{FaultCounts, FaultKind, FaultPlan, FaultProxy, TestServer};
-use weir_storage::{Confirmed, Created, Effect, ObjectStore, Operation, Retry, StoreError, StoreErrorKind, StoreOptions, create_confirmed, open};
+use weir_storage::{
+    Confirmed, Created, Effect, ObjectStore, Operation, Retry, StoreError, StoreErrorKind, StoreOptions,
+    create_confirmed, open,
+};
 
 static MINIO: OnceCell<TestServer> = OnceCell::const_new();
 
@@ -61,7 +66,11 @@ fn text(text: impl Into<String>) -> Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_faults_the_proxy_is_invisible() {
     let bed = bed("invisible", |options| StoreOptions { attempt_timeout: Duration::from_secs(20), ..options }).await;
-    let scale = weir_storage::conformance::Scale { race_rounds: 5, listed_objects: 1100, file_lengths: vec![0, 1000, 11 << 20] };
+    let scale = weir_storage::conformance::Scale {
+        race_rounds: 5,
+        listed_objects: 1100,
+        file_lengths: vec![0, 1000, 11 << 20],
+    };
     weir_storage::conformance::check_all(bed.store, &scale).await;
     let counts = bed.proxy.counts();
     assert!(counts.requests > 1000 && counts.total() == 0, "{counts:?}");
@@ -90,7 +99,11 @@ async fn each_fault_on_a_create_says_what_is_known_of_it() {
         bed.proxy.script(fault);
         let error = bed.store.create(&key, text("mine")).await.expect_err(&key);
         assert!(kinds.contains(&error.kind), "{fault:?}: {error:?}");
-        assert_eq!((error.retry, error.effect, error.operation), (Retry::Yes, MaybeDone, Operation::Create), "{fault:?}: {error:?}");
+        assert_eq!(
+            (error.retry, error.effect, error.operation),
+            (Retry::Yes, MaybeDone, Operation::Create),
+            "{fault:?}: {error:?}"
+        );
         assert_eq!(bed.truth.head(&key).await.unwrap().is_some(), landed, "{fault:?}");
         let again = bed.store.create(&key, text("mine")).await.unwrap();
         assert_eq!(again, if landed { Created::Exists } else { Created::Done }, "{fault:?}");
@@ -146,7 +159,11 @@ async fn a_read_that_was_damaged_on_the_way_is_never_returned() {
             (FaultKind::WrongLength, Ok(length)) => assert_eq!(length, body.len() as u64),
             (_, result) => check_read(fault, "get_file", result.map(|_| ())),
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), usize::from(to.exists()), "{fault:?} leaves no part behind");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            usize::from(to.exists()),
+            "{fault:?} leaves no part behind"
+        );
     }
     assert_eq!(bed.store.get("k").await.unwrap(), body);
 }
@@ -182,7 +199,8 @@ async fn contested_creates(folder: &str, rate: f64, names: usize) {
             (key, body, confirmed.unwrap_or_else(|error| panic!("{error:?}")))
         })
     });
-    let outcomes: Vec<_> = futures::stream::iter(attempts).buffer_unordered(16).map(|outcome| outcome.unwrap()).collect().await;
+    let outcomes: Vec<_> =
+        futures::stream::iter(attempts).buffer_unordered(16).map(|outcome| outcome.unwrap()).collect().await;
     let mut owners: BTreeMap<String, Bytes> = BTreeMap::new();
     let mut losers = Vec::new();
     for (key, body, confirmed) in outcomes {
@@ -224,7 +242,8 @@ async fn everything_else_works_through_30_percent_faults() {
     report("mixed", &counts);
     assert!(counts.total() > 100 && counts.ambiguous > 10, "{counts:?}");
     bed.proxy.set_plan(FaultPlan::none());
-    let stored: BTreeSet<String> = bed.truth.list("", None).await.unwrap().into_iter().map(|object| object.key).collect();
+    let stored: BTreeSet<String> =
+        bed.truth.list("", None).await.unwrap().into_iter().map(|object| object.key).collect();
     assert_eq!(stored, kept, "what was kept is there and what was deleted is not");
     // Uploads whose first answer was lost at the very end may be left; one sweep removes them.
     bed.truth.abort_uploads("").await.unwrap();
@@ -265,6 +284,56 @@ async fn mixed_work(store: &dyn ObjectStore, folder: &std::path::Path, task: u64
 }
 
 #[tokio::test]
+async fn an_upload_in_parts_that_fails_is_aborted_and_is_no_object() {
+    let bed = bed("aborted", |options| StoreOptions { max_attempts: 1, transfer_concurrency: 1, ..options }).await;
+    let file = big_file();
+    // Begun, one part sent, the second one refused.
+    bed.proxy.script(None);
+    bed.proxy.script(None);
+    bed.proxy.script(FaultKind::Status500);
+    let error = bed.store.put_file("k", file.path()).await.unwrap_err();
+    assert_eq!((error.retry, error.effect), (Retry::Yes, Effect::NotDone), "parts are no object: {error:?}");
+    assert_eq!(bed.truth.head("k").await.unwrap(), None);
+    assert_eq!(bed.truth.open_uploads("k").await.unwrap(), []);
+    assert_eq!(bed.proxy.counts().total(), 1);
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_is_lost_is_found_done() {
+    for (fault, attempts) in [(FaultKind::ResetAfter, 1), (FaultKind::TimeoutAfter, 1), (FaultKind::WrongLength, 3)] {
+        let folder = format!("completed-{fault:?}");
+        let bed = bed(&folder, |options| StoreOptions { max_attempts: attempts, ..options }).await;
+        let file = big_file();
+        // Begun and three parts sent.
+        for _ in 0..4 {
+            bed.proxy.script(None);
+        }
+        bed.proxy.script(fault);
+        bed.store.put_file("k", file.path()).await.unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        assert_eq!(bed.proxy.counts().ambiguous, 1, "{fault:?}");
+        assert_eq!(bed.truth.head("k").await.unwrap(), Some(11 << 20), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_beginning_whose_answer_is_lost_leaves_no_upload_open() {
+    let bed = bed("begun-twice", |options| options).await;
+    let file = big_file();
+    bed.proxy.script(FaultKind::ResetAfter);
+    bed.store.put_file("k", file.path()).await.unwrap();
+    assert_eq!(bed.proxy.counts().ambiguous, 1);
+    assert_eq!(bed.truth.head("k").await.unwrap(), Some(11 << 20));
+    assert_eq!(bed.truth.open_uploads("k").await.unwrap(), []);
+}
+
+/// Three parts.
+fn big_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; 11 << 20]).unwrap();
+    file
+}
+
+#[tokio::test]
 async fn an_outage_fails_calls_within_their_bounds_and_ends_with_it() {
     let bed = bed("outage", |options| StoreOptions { max_attempts: 3, ..options }).await;
     bed.store.put("before", text("x")).await.unwrap();
@@ -285,5 +354,11 @@ async fn an_outage_fails_calls_within_their_bounds_and_ends_with_it() {
 }
 
 fn report(test: &str, counts: &FaultCounts) {
-    eprintln!("{test}: {} requests, {} faults, {} ambiguous: {:?}", counts.requests, counts.total(), counts.ambiguous, counts.faults);
+    eprintln!(
+        "{test}: {} requests, {} faults, {} ambiguous: {:?}",
+        counts.requests,
+        counts.total(),
+        counts.ambiguous,
+        counts.faults
+    );
 }

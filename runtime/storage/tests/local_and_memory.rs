@@ -13,7 +13,8 @@ async fn the_store_in_memory_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_local_directory_conforms() {
     let root = tempfile::tempdir().unwrap();
-    let store = open(&format!("file://{}/not/yet/made", root.path().display()), &StoreOptions::default()).await.unwrap();
+    let store =
+        open(&format!("file://{}/not/yet/made", root.path().display()), &StoreOptions::default()).await.unwrap();
     check_all(store, &Scale::default()).await;
 }
 
@@ -21,7 +22,8 @@ async fn the_local_directory_conforms() {
 async fn two_local_stores_on_one_directory_conform_as_one() {
     // Two processes see the same directory through different LocalStores; creators are spread over both.
     let root = tempfile::tempdir().unwrap();
-    let stores = [LocalStore::new(root.path(), StoreOptions::default()), LocalStore::new(root.path(), StoreOptions::default())];
+    let stores =
+        [LocalStore::new(root.path(), StoreOptions::default()), LocalStore::new(root.path(), StoreOptions::default())];
     for round in 0..100 {
         let key = format!("race/{round}");
         let tasks: Vec<_> = (0..16usize)

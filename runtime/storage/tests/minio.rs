@@ -1,5 +1,7 @@
 //! The S3 store against a real MinIO: conformance, refusals and their messages, uploads that were left open.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use weir_storage::conformance::{Scale, check_all};
 use weir_storage::testing::TestServer;
-use weir_storage::{Credentials, Effect, ObjectStore, ProbeError, Retry, Secret, StoreErrorKind, StoreOptions, open, probe};
+use weir_storage::{
+    Credentials, Effect, ObjectStore, ProbeError, Retry, Secret, StoreErrorKind, StoreOptions, open, probe,
+};
 
 static MINIO: OnceCell<TestServer> = OnceCell::const_new();
 
@@ -49,9 +53,13 @@ async fn minio_conforms() {
 async fn wrong_keys_are_told_apart_and_say_what_to_check() {
     let server = minio().await;
     let (access_key, secret_key) = server.keys();
-    for (access, secret, says) in [(access_key, "wrong-secret", "the secret key is wrong"), ("nobody", secret_key, "the access key is not known")] {
-        let credentials = Credentials { access_key: access.to_owned(), secret_key: Secret::new(secret), session_token: None };
-        let error = refused(&server.uri("x"), StoreOptions { credentials: Some(credentials), ..server.options() }).await;
+    for (access, secret, says) in
+        [(access_key, "wrong-secret", "the secret key is wrong"), ("nobody", secret_key, "the access key is not known")]
+    {
+        let credentials =
+            Credentials { access_key: access.to_owned(), secret_key: Secret::new(secret), session_token: None };
+        let error =
+            refused(&server.uri("x"), StoreOptions { credentials: Some(credentials), ..server.options() }).await;
         assert!(matches!(error, ProbeError::Denied { .. }), "{error:?}");
         let text = chain(&error);
         assert!(text.contains(says) && text.contains(&server.endpoint()) && !text.contains(secret), "{text}");
@@ -64,7 +72,13 @@ async fn a_missing_bucket_is_named() {
     let error = refused("s3://no-such-bucket/x", server.options()).await;
     assert!(matches!(error, ProbeError::NoBucket { .. }), "{error:?}");
     let text = chain(&error);
-    assert!(text.contains(&format!("bucket \"no-such-bucket\" does not exist at {}: create it, or correct spec.storage.uri", server.endpoint())), "{text}");
+    assert!(
+        text.contains(&format!(
+            "bucket \"no-such-bucket\" does not exist at {}: create it, or correct spec.storage.uri",
+            server.endpoint()
+        )),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -73,10 +87,18 @@ async fn a_server_that_is_not_there_is_unreachable_and_nothing_was_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    for (endpoint, says) in [(dead, "refuses the connection"), ("http://no-such-host.invalid:9000".to_owned(), "does not resolve")] {
-        let store = open(&server.uri("x"), &StoreOptions { max_attempts: 2, ..server.options_at(endpoint.clone()) }).await.unwrap();
+    for (endpoint, says) in
+        [(dead, "refuses the connection"), ("http://no-such-host.invalid:9000".to_owned(), "does not resolve")]
+    {
+        let store = open(&server.uri("x"), &StoreOptions { max_attempts: 2, ..server.options_at(endpoint.clone()) })
+            .await
+            .unwrap();
         let error = store.create("k", Bytes::from_static(b"x")).await.unwrap_err();
-        assert_eq!((error.kind, error.retry, error.effect), (StoreErrorKind::Unreachable, Retry::Yes, Effect::NotDone), "{error:?}");
+        assert_eq!(
+            (error.kind, error.retry, error.effect),
+            (StoreErrorKind::Unreachable, Retry::Yes, Effect::NotDone),
+            "{error:?}"
+        );
         assert!(error.to_string().contains(says) && error.to_string().contains(&endpoint), "{error}");
         assert!(error.to_string().starts_with("create \"x/k\" in s3://weir at "), "{error}");
         let error = refused(&server.uri("x"), server.options_at(endpoint)).await;
@@ -97,7 +119,11 @@ async fn a_server_that_never_answers_ends_within_the_bound_and_leaves_the_outcom
     let store = open(&server.uri("x"), &options).await.unwrap();
     let started = std::time::Instant::now();
     let error = store.create("k", Bytes::from_static(b"x")).await.unwrap_err();
-    assert_eq!((error.kind, error.retry, error.effect), (StoreErrorKind::Timeout, Retry::Yes, Effect::MaybeDone), "{error:?}");
+    assert_eq!(
+        (error.kind, error.retry, error.effect),
+        (StoreErrorKind::Timeout, Retry::Yes, Effect::MaybeDone),
+        "{error:?}"
+    );
     let error = store.get("k").await.unwrap_err();
     assert_eq!((error.kind, error.effect), (StoreErrorKind::Timeout, Effect::NotDone), "{error:?}");
     let error = store.put("k", Bytes::from_static(b"x")).await.unwrap_err();
@@ -127,7 +153,8 @@ async fn an_upload_that_was_cut_short_is_found_and_aborted_and_others_are_left_a
     for key in ["g1/0/a", "g2/0/b"] {
         cut_short(&store, key, &file).await;
     }
-    let keys = |uploads: Vec<weir_storage::OpenUpload>| uploads.into_iter().map(|upload| upload.key).collect::<Vec<_>>();
+    let keys =
+        |uploads: Vec<weir_storage::OpenUpload>| uploads.into_iter().map(|upload| upload.key).collect::<Vec<_>>();
     assert_eq!(keys(store.open_uploads("").await.unwrap()), ["g1/0/a", "g2/0/b"]);
     assert_eq!(keys(store.open_uploads("g1/").await.unwrap()), ["g1/0/a"]);
     assert_eq!(keys(store.open_uploads("g1/0/a").await.unwrap()), ["g1/0/a"]);

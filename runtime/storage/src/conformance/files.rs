@@ -29,7 +29,10 @@ async fn files_come_back_as_they_went(store: &dyn ObjectStore, folder: &Path, le
     assert_eq!(std::fs::read(&to).expect("the file is there"), body, "{length} bytes, to a file that existed");
     if length > 0 {
         let last = length as u64 - 1;
-        assert_eq!(store.get_range(&key, last..length as u64).await.expect("get_range works"), body.slice(length - 1..));
+        assert_eq!(
+            store.get_range(&key, last..length as u64).await.expect("get_range works"),
+            body.slice(length - 1..)
+        );
     }
     assert_eq!(std::fs::read_dir(folder).expect("the folder is there").count(), 1, "no leftovers");
     std::fs::remove_file(&to).expect("the caller may remove the file");

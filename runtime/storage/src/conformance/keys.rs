@@ -16,7 +16,19 @@ pub(super) async fn check(store: Arc<dyn ObjectStore>) {
 }
 
 async fn odd_keys_are_kept_as_they_are(store: &dyn ObjectStore) {
-    for key in ["odd/a b", "odd/a+b", "odd/a%20b", "odd/a&b=c;d", "odd/'q'\"", "odd/(x)[y]{z}!*~@$,:^`|", "odd/äöü€😀", "odd/..a", "odd/a..", "odd/...", "odd/<x>"] {
+    for key in [
+        "odd/a b",
+        "odd/a+b",
+        "odd/a%20b",
+        "odd/a&b=c;d",
+        "odd/'q'\"",
+        "odd/(x)[y]{z}!*~@$,:^`|",
+        "odd/äöü€😀",
+        "odd/..a",
+        "odd/a..",
+        "odd/...",
+        "odd/<x>",
+    ] {
         let body = Bytes::from(key);
         store.put(key, body.clone()).await.unwrap_or_else(|error| panic!("put {key:?}: {error:?}"));
         assert_eq!(store.get(key).await.expect("get works"), body, "{key:?}");
@@ -36,7 +48,9 @@ async fn bad_keys_are_refused_by_every_call(store: &dyn ObjectStore) {
     let file = folder.path().join("file");
     std::fs::write(&file, "x").expect("a file can be written");
     let long = "k".repeat(1025);
-    for key in ["", "/", "/etc/passwd", "../up", "a/../../up", "a/./b", "a//b", "a/", "a\\b", "a\0b", "a\nb", long.as_str()] {
+    for key in
+        ["", "/", "/etc/passwd", "../up", "a/../../up", "a/./b", "a//b", "a/", "a\\b", "a\0b", "a\nb", long.as_str()]
+    {
         let body = || Bytes::from_static(b"x");
         let refusals = [
             (Operation::Put, store.put(key, body()).await.err()),
@@ -50,11 +64,19 @@ async fn bad_keys_are_refused_by_every_call(store: &dyn ObjectStore) {
         ];
         for (operation, error) in refusals {
             let error = error.unwrap_or_else(|| panic!("{operation} takes the key {key:?}"));
-            assert_eq!((error.kind, error.effect, error.operation), (StoreErrorKind::Invalid, Effect::NotDone, operation), "{key:?}: {error}");
+            assert_eq!(
+                (error.kind, error.effect, error.operation),
+                (StoreErrorKind::Invalid, Effect::NotDone, operation),
+                "{key:?}: {error}"
+            );
         }
     }
     for prefix in ["../", "/", "a//"] {
-        assert_eq!(store.list(prefix, None).await.expect_err("a bad prefix").kind, StoreErrorKind::Invalid, "{prefix:?}");
+        assert_eq!(
+            store.list(prefix, None).await.expect_err("a bad prefix").kind,
+            StoreErrorKind::Invalid,
+            "{prefix:?}"
+        );
     }
 }
 

@@ -17,7 +17,8 @@ async fn keys_ascend_by_their_bytes(store: &dyn ObjectStore) {
     put_all(store, keys.iter().rev().cloned()).await;
     assert_eq!(keys_of(store, "order/").await, keys);
     for limit in 0..=keys.len() + 1 {
-        let listed: Vec<String> = store.list("order/", Some(limit)).await.expect("list works").into_iter().map(|object| object.key).collect();
+        let listed: Vec<String> =
+            store.list("order/", Some(limit)).await.expect("list works").into_iter().map(|object| object.key).collect();
         assert_eq!(listed, keys[..limit.min(keys.len())], "limit {limit}");
     }
     let expected: Vec<Listed> = keys.iter().map(|key| Listed { key: key.clone(), length: key.len() as u64 }).collect();
@@ -48,7 +49,8 @@ async fn long_listings_are_complete_and_limits_exact(store: &dyn ObjectStore, ob
     put_all(store, keys.iter().rev().cloned()).await;
     assert_eq!(keys_of(store, "long/").await, keys);
     for limit in [1, 999, 1000, 1001, 2000, objects.saturating_sub(1), objects, objects + 1] {
-        let listed: Vec<String> = store.list("long/", Some(limit)).await.expect("list works").into_iter().map(|object| object.key).collect();
+        let listed: Vec<String> =
+            store.list("long/", Some(limit)).await.expect("list works").into_iter().map(|object| object.key).collect();
         assert_eq!(listed, keys[..limit.min(objects)], "limit {limit}");
     }
 }

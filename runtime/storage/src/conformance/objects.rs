@@ -33,7 +33,11 @@ async fn what_is_absent_is_not_found(store: &dyn ObjectStore) {
         store.get_range("absent/x", 0..1).await.expect_err("an absent object has no range"),
         store.get_file("absent/x", &to).await.expect_err("an absent object makes no file"),
     ] {
-        assert_eq!((error.kind, error.retry, error.effect), (StoreErrorKind::NotFound, Retry::No, Effect::NotDone), "{error}");
+        assert_eq!(
+            (error.kind, error.retry, error.effect),
+            (StoreErrorKind::NotFound, Retry::No, Effect::NotDone),
+            "{error}"
+        );
         let (message, store) = (error.to_string(), store.describe());
         assert!(message.contains("absent/x\" in "), "{message:?} names the key");
         assert!(message.contains(store.split('/').nth(2).unwrap_or_default()), "{message:?} names the store {store}");
@@ -51,15 +55,27 @@ async fn only_the_first_create_makes_the_object(store: &dyn ObjectStore) {
     let (first, second) = (bytes(1, 1000), bytes(2, 1000));
     assert_eq!(store.create("create/x", first.clone()).await.expect("create works"), Created::Done);
     assert_eq!(store.create("create/x", second.clone()).await.expect("create works"), Created::Exists);
-    assert_eq!(store.create("create/x", first.clone()).await.expect("create works"), Created::Exists, "also with the same bytes");
+    assert_eq!(
+        store.create("create/x", first.clone()).await.expect("create works"),
+        Created::Exists,
+        "also with the same bytes"
+    );
     assert_eq!(store.get("create/x").await.expect("get works"), first);
     store.delete(&["create/x".to_owned()]).await.expect("delete works");
-    assert_eq!(store.create("create/x", second.clone()).await.expect("create works"), Created::Done, "a deleted name is free");
+    assert_eq!(
+        store.create("create/x", second.clone()).await.expect("create works"),
+        Created::Done,
+        "a deleted name is free"
+    );
     assert_eq!(store.get("create/x").await.expect("get works"), second);
     store.put("create/y", first).await.expect("put works");
     assert_eq!(store.create("create/y", second).await.expect("create works"), Created::Exists, "also after a put");
     assert_eq!(store.create("create/empty", Bytes::new()).await.expect("create works"), Created::Done);
-    assert_eq!(store.create("create/empty", Bytes::from_static(b"x")).await.expect("create works"), Created::Exists, "also of nothing");
+    assert_eq!(
+        store.create("create/empty", Bytes::from_static(b"x")).await.expect("create works"),
+        Created::Exists,
+        "also of nothing"
+    );
 }
 
 async fn ranges_are_exact(store: &dyn ObjectStore) {
@@ -74,7 +90,10 @@ async fn ranges_are_exact(store: &dyn ObjectStore) {
         assert_eq!((error.kind, error.retry), (StoreErrorKind::Corrupt, Retry::No), "{range:?}: {error}");
     }
     store.put("range/empty", Bytes::new()).await.expect("put works");
-    assert_eq!(store.get_range("range/empty", 0..1).await.expect_err("nothing has no range").kind, StoreErrorKind::Corrupt);
+    assert_eq!(
+        store.get_range("range/empty", 0..1).await.expect_err("nothing has no range").kind,
+        StoreErrorKind::Corrupt
+    );
 }
 
 async fn deletion_of_what_is_absent_is_fine(store: &dyn ObjectStore) {

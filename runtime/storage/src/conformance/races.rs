@@ -26,7 +26,8 @@ async fn one_of_many_creators_wins(store: &Arc<dyn ObjectStore>, rounds: usize) 
             let body = Bytes::from(format!("creator {creator} ").repeat(1 + creator * 10));
             tokio::spawn(async move { (store.create(&key, body.clone()).await, body) })
         });
-        let outcomes: Vec<_> = join_all(creators).await.into_iter().map(|outcome| outcome.expect("no creator panics")).collect();
+        let outcomes: Vec<_> =
+            join_all(creators).await.into_iter().map(|outcome| outcome.expect("no creator panics")).collect();
         let mut winners = Vec::new();
         for (outcome, body) in outcomes {
             match outcome {
@@ -37,7 +38,11 @@ async fn one_of_many_creators_wins(store: &Arc<dyn ObjectStore>, rounds: usize) 
             }
         }
         assert_eq!(winners.len(), 1, "round {round}: of {CREATORS} concurrent creators exactly one wins");
-        assert_eq!(store.get(&key).await.expect("get works"), winners[0], "round {round}: the winner's bytes are there");
+        assert_eq!(
+            store.get(&key).await.expect("get works"),
+            winners[0],
+            "round {round}: the winner's bytes are there"
+        );
     }
     assert_eq!(keys_of(&**store, "create/").await.len(), rounds);
 }

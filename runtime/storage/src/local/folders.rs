@@ -18,7 +18,9 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
         }
         // Another writer made it: whether it synced the name already is unknown.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => sync_above(folder),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::Error::new(io::ErrorKind::NotADirectory, error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, error))
+        }
         Err(error) => Err(error),
     }
 }

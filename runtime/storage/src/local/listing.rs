@@ -43,7 +43,9 @@ fn walk(root: &Path, above: &str, prefix: &str, limit: usize, found: &mut Vec<Li
 fn sorted_names(root: &Path, above: &str) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(root.join(above)) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(error),
     };
     let mut names = Vec::new();

@@ -86,7 +86,9 @@ impl Scratch {
         fs::create_dir_all(&self.all)?;
         let name = unique_name();
         let lock_path = self.all.join(format!("{name}.lock"));
-        let lock = File::create_new(&lock_path)?;
+        File::create_new(&lock_path)?;
+        // Held open for reading only: a file open for writing would keep the file system from becoming read-only.
+        let lock = File::open(&lock_path)?;
         if lock.try_lock().is_err() {
             return Ok(None);
         }

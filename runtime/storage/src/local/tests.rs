@@ -164,8 +164,13 @@ fn full_and_read_only_file_systems_can_pass_and_say_so() {
         let error = failed("cannot write")(error.into()).into_error(Operation::Put, "k", &"file:///x".into());
         assert_eq!((error.kind, error.retry, error.effect), (kind, Retry::Yes, Effect::NotDone));
     }
-    let denied = failed("cannot write")(io::ErrorKind::PermissionDenied.into()).into_error(Operation::Put, "k", &"file:///x".into());
+    let denied = failed("cannot write")(io::ErrorKind::PermissionDenied.into()).into_error(
+        Operation::Put,
+        "k",
+        &"file:///x".into(),
+    );
     assert_eq!((denied.kind, denied.retry), (StoreErrorKind::Denied, Retry::No));
-    let unsynced = unsure("cannot sync")(io::ErrorKind::StorageFull.into()).into_error(Operation::Put, "k", &"file:///x".into());
+    let unsynced =
+        unsure("cannot sync")(io::ErrorKind::StorageFull.into()).into_error(Operation::Put, "k", &"file:///x".into());
     assert_eq!(unsynced.effect, Effect::MaybeDone);
 }

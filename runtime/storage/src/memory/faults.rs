@@ -45,7 +45,14 @@ pub struct FaultRates {
 
 impl Default for FaultRates {
     fn default() -> Self {
-        Self { fail_before: 0.0, fail_after: 0.0, land_later: 0.0, delay: 0.0, delay_by: Duration::from_secs(3), short_read: 0.0 }
+        Self {
+            fail_before: 0.0,
+            fail_after: 0.0,
+            land_later: 0.0,
+            delay: 0.0,
+            delay_by: Duration::from_secs(3),
+            short_read: 0.0,
+        }
     }
 }
 
@@ -101,7 +108,8 @@ impl Faults {
             return (None, Verdict::FailBefore(StoreErrorKind::Unreachable));
         }
         let scripted = self.scripts.get_mut(&operation).and_then(VecDeque::pop_front);
-        let Some(fault) = scripted.or_else(|| self.rates.as_mut().and_then(|(random, rates)| draw(random, rates))) else {
+        let Some(fault) = scripted.or_else(|| self.rates.as_mut().and_then(|(random, rates)| draw(random, rates)))
+        else {
             return (None, Verdict::Go);
         };
         self.injected += 1;
@@ -116,7 +124,8 @@ impl Faults {
 }
 
 fn draw(random: &mut SplitMix64, rates: &FaultRates) -> Option<Fault> {
-    const BEFORE: [StoreErrorKind; 3] = [StoreErrorKind::Throttled, StoreErrorKind::Unreachable, StoreErrorKind::Timeout];
+    const BEFORE: [StoreErrorKind; 3] =
+        [StoreErrorKind::Throttled, StoreErrorKind::Unreachable, StoreErrorKind::Timeout];
     const AFTER: [StoreErrorKind; 2] = [StoreErrorKind::Timeout, StoreErrorKind::Unreachable];
     let mut at = random.next_f64();
     let detail = random.next_u64();

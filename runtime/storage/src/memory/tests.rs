@@ -39,14 +39,23 @@ async fn an_outage_ends_by_the_clock() {
 
 #[tokio::test]
 async fn the_same_seed_gives_the_same_faults() {
-    let rates = FaultRates { fail_before: 0.2, fail_after: 0.2, land_later: 0.1, delay: 0.1, delay_by: Duration::from_millis(1), ..FaultRates::default() };
+    let rates = FaultRates {
+        fail_before: 0.2,
+        fail_after: 0.2,
+        land_later: 0.1,
+        delay: 0.1,
+        delay_by: Duration::from_millis(1),
+        ..FaultRates::default()
+    };
     let mut runs = Vec::new();
     for seed in [7, 7, 8] {
         let store = MemoryStore::new();
         store.set_rates(seed, rates);
         let mut outcomes = Vec::new();
         for call in 0..200 {
-            outcomes.push(store.create(&format!("k{}", call % 20), body("x")).await.map_err(|error| (error.kind, error.effect)));
+            outcomes.push(
+                store.create(&format!("k{}", call % 20), body("x")).await.map_err(|error| (error.kind, error.effect)),
+            );
         }
         runs.push((format!("{outcomes:?}"), store.faults_injected()));
     }

@@ -39,7 +39,11 @@ impl<'a> Call<'a> {
         let started = Instant::now();
         tokio::time::timeout_at(until, work).await.map_err(|_| {
             let waited = started.elapsed().as_secs_f64();
-            self.new_error(StoreErrorKind::Timeout, format!("no answer from {} within {waited:.1} s", self.shared.place.endpoint)).maybe_done()
+            self.new_error(
+                StoreErrorKind::Timeout,
+                format!("no answer from {} within {waited:.1} s", self.shared.place.endpoint),
+            )
+            .maybe_done()
         })
     }
 
@@ -53,7 +57,10 @@ impl<'a> Call<'a> {
     }
 
     /// Repeats `attempt` while its failures can pass, within the bounds on attempts and time. The error's effect covers all attempts.
-    pub(super) async fn retried<T, F: Future<Output = Result<T, StoreError>>>(&self, mut attempt: impl FnMut() -> F) -> Result<T, StoreError> {
+    pub(super) async fn retried<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
         let options = &self.shared.options;
         let mut effect = Effect::NotDone;
         let mut wait = options.first_backoff;

@@ -27,7 +27,8 @@ pub(super) struct Connected {
 
 /// Builds the client; no request is sent to the store.
 pub(super) async fn connect(options: &StoreOptions) -> Result<Connected, String> {
-    let endpoint = options.endpoint.clone().or_else(|| variable("AWS_ENDPOINT_URL_S3")).or_else(|| variable("AWS_ENDPOINT_URL"));
+    let endpoint =
+        options.endpoint.clone().or_else(|| variable("AWS_ENDPOINT_URL_S3")).or_else(|| variable("AWS_ENDPOINT_URL"));
     if let Some(endpoint) = &endpoint {
         check_endpoint(endpoint)?;
     }
@@ -38,7 +39,13 @@ pub(super) async fn connect(options: &StoreOptions) -> Result<Connected, String>
     }
     if let Some(given) = &options.credentials {
         let token = given.session_token.as_ref().map(|token| token.expose().to_owned());
-        loader = loader.credentials_provider(Credentials::new(&given.access_key, given.secret_key.expose(), token, None, "weir-options"));
+        loader = loader.credentials_provider(Credentials::new(
+            &given.access_key,
+            given.secret_key.expose(),
+            token,
+            None,
+            "weir-options",
+        ));
     }
     let shared = tokio::time::timeout(CONFIG_TIMEOUT, loader.load())
         .await
@@ -69,7 +76,9 @@ fn variable(name: &str) -> Option<String> {
 fn check_endpoint(endpoint: &str) -> Result<(), String> {
     let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
     match host {
-        Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) => Ok(()),
+        Some(host) if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) => {
+            Ok(())
+        }
         _ => Err(format!("endpoint {endpoint:?} is not a URL: write http://host:port or https://host")),
     }
 }

@@ -35,7 +35,8 @@ async fn delete_one(call: &Call<'_>, key: &str) -> Result<(), StoreError> {
 }
 
 async fn delete_batch(call: &Call<'_>, keys: &[String]) -> Result<(), StoreError> {
-    let objects = keys.iter().map(|key| ObjectIdentifier::builder().key(key).build().expect("the key is set")).collect();
+    let objects =
+        keys.iter().map(|key| ObjectIdentifier::builder().key(key).build().expect("the key is set")).collect();
     let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().expect("the objects are set");
     call.retried(|| async {
         let request = call.shared.client.delete_objects().bucket(&call.shared.bucket).delete(delete.clone());
@@ -50,7 +51,11 @@ async fn delete_batch(call: &Call<'_>, keys: &[String]) -> Result<(), StoreError
                     "SlowDown" => (StoreErrorKind::Throttled, Retry::Yes),
                     _ => (StoreErrorKind::Other, Retry::Yes),
                 };
-                let what = format!("{} of {} objects were not removed, the first is {key:?} ({code})", answer.errors().len(), keys.len());
+                let what = format!(
+                    "{} of {} objects were not removed, the first is {key:?} ({code})",
+                    answer.errors().len(),
+                    keys.len()
+                );
                 Err(call.new_error(kind, what).with_retry(retry).maybe_done())
             }
         }

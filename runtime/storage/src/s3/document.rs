@@ -31,7 +31,9 @@ impl Intercept for WholeDocuments {
     ) -> Result<(), BoxError> {
         let answer = context.response();
         match answer.body().bytes() {
-            Some(body) if answer.status().is_success() && !is_whole(body) => Err(CutDocument { length: body.len() }.into()),
+            Some(body) if answer.status().is_success() && !is_whole(body) => {
+                Err(CutDocument { length: body.len() }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -42,7 +44,9 @@ fn is_whole(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     let Some(document) = text.trim().strip_prefix('<') else { return true };
     // Behind declarations and comments, which begin with "?" or "!", comes the root element.
-    let Some(root) = std::iter::once(document).chain(document.split('<').skip(1)).find(|tag| !tag.starts_with(['?', '!'])) else {
+    let Some(root) =
+        std::iter::once(document).chain(document.split('<').skip(1)).find(|tag| !tag.starts_with(['?', '!']))
+    else {
         return false;
     };
     let name: &str = root.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next().unwrap_or_default();

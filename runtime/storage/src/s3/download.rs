@@ -12,11 +12,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::TryStreamExt;
 
+use super::Shared;
 use super::call::Call;
 use super::errors::of_body;
 use super::fingerprint::Fingerprint;
 use super::upload::blocking;
-use super::Shared;
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::random::unique_name;
 
@@ -57,7 +57,10 @@ pub(super) async fn get_range(call: &Call<'_>, range: Range<u64>) -> Result<Opti
         };
         let stored = Fingerprint::find(answer.metadata());
         let Some(total) = answer.content_range().and_then(|given| total_of(given, range.start)) else {
-            let what = format!("the store answered a range with {:?} and not with that range", answer.content_range().unwrap_or_default());
+            let what = format!(
+                "the store answered a range with {:?} and not with that range",
+                answer.content_range().unwrap_or_default()
+            );
             return Err(call.corrupt(what));
         };
         if let Some(stored) = stored.filter(|stored| stored.length != total) {
@@ -92,7 +95,9 @@ async fn collect(call: &Call<'_>, answer: GetObjectOutput) -> Result<AggregatedB
 
 fn check(call: &Call<'_>, stored: Option<Fingerprint>, came: Fingerprint) -> Result<(), StoreError> {
     match stored {
-        Some(stored) if stored != came => Err(call.corrupt(format!("what came ({}) is not what was stored ({})", came.encode(), stored.encode()))),
+        Some(stored) if stored != came => {
+            Err(call.corrupt(format!("what came ({}) is not what was stored ({})", came.encode(), stored.encode())))
+        }
         _ => Ok(()),
     }
 }
@@ -101,7 +106,11 @@ pub(super) async fn get_file(shared: &Arc<Shared>, key: &str, to: &Path) -> Resu
     let mut attempts = 1;
     loop {
         match fetch_file(shared, key, to).await {
-            Err(error) if error.kind == StoreErrorKind::Corrupt && error.can_retry() && attempts < MAX_FILE_ATTEMPTS => attempts += 1,
+            Err(error)
+                if error.kind == StoreErrorKind::Corrupt && error.can_retry() && attempts < MAX_FILE_ATTEMPTS =>
+            {
+                attempts += 1
+            }
             Err(error) if error.kind == StoreErrorKind::Corrupt => return Err(error.with_retry(crate::Retry::No)),
             result => return result,
         }
@@ -147,7 +156,11 @@ async fn empty(call: &Call<'_>) -> Result<AggregatedBytes, StoreError> {
         let request = call.shared.client.get_object().bucket(&call.shared.bucket).key(call.key);
         let answer = call.send(0, request.send()).await?;
         let body = collect(call, answer).await?;
-        if remaining(&body) > 0 { Err(call.corrupt("the store has no first range of an object that is not empty")) } else { Ok(body) }
+        if remaining(&body) > 0 {
+            Err(call.corrupt("the store has no first range of an object that is not empty"))
+        } else {
+            Ok(body)
+        }
     })
     .await
 }

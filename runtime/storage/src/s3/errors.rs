@@ -57,7 +57,9 @@ where
             status @ 300..=499 => of_answer(place, status, None),
             status => broken_answer(place, status),
         },
-        SdkError::TimeoutError(_) => Verdict::unknown(StoreErrorKind::Timeout, format!("no answer from {} in time", place.endpoint)),
+        SdkError::TimeoutError(_) => {
+            Verdict::unknown(StoreErrorKind::Timeout, format!("no answer from {} in time", place.endpoint))
+        }
         other => of_connection(place, &causes, matches!(other, SdkError::ConstructionFailure(_))),
     };
     let result = call.new_error(verdict.kind, verdict.what).with_retry(verdict.retry).with_source(error);
@@ -72,7 +74,10 @@ pub(super) fn of_body(call: &Call<'_>, error: impl Error + Send + Sync + 'static
 
 /// An answer that says yes, or nothing, and cannot be read.
 fn broken_answer(place: &Place, status: u16) -> Verdict {
-    Verdict::unknown(StoreErrorKind::Unreachable, format!("the answer of {} ({status}) broke off or made no sense", place.endpoint))
+    Verdict::unknown(
+        StoreErrorKind::Unreachable,
+        format!("the answer of {} ({status}) broke off or made no sense", place.endpoint),
+    )
 }
 
 fn of_answer(place: &Place, status: u16, code: Option<&str>) -> Verdict {
@@ -80,35 +85,54 @@ fn of_answer(place: &Place, status: u16, code: Option<&str>) -> Verdict {
     let Place { bucket, endpoint, .. } = place;
     let shown = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
     match (status, code.unwrap_or("")) {
-        (_, "NoSuchBucket") => Verdict::refused(Kind::NoBucket, format!("bucket {bucket:?} does not exist at {endpoint}: create it, or correct spec.storage.uri")),
+        (_, "NoSuchBucket") => Verdict::refused(
+            Kind::NoBucket,
+            format!("bucket {bucket:?} does not exist at {endpoint}: create it, or correct spec.storage.uri"),
+        ),
         (404, _) => Verdict::refused(Kind::NotFound, "no such object"),
-        (_, "InvalidAccessKeyId") => Verdict::refused(Kind::Denied, format!("the access key is not known at {endpoint}: check the storage credentials")),
-        (_, "SignatureDoesNotMatch") => {
-            Verdict::refused(Kind::Denied, format!("{endpoint} does not accept the signature: the secret key is wrong, check the storage credentials"))
-        }
-        (_, "RequestTimeTooSkewed") => {
-            Verdict::refused(Kind::Denied, format!("the clocks of this machine and of {endpoint} differ too much: set this machine's clock"))
-        }
+        (_, "InvalidAccessKeyId") => Verdict::refused(
+            Kind::Denied,
+            format!("the access key is not known at {endpoint}: check the storage credentials"),
+        ),
+        (_, "SignatureDoesNotMatch") => Verdict::refused(
+            Kind::Denied,
+            format!("{endpoint} does not accept the signature: the secret key is wrong, check the storage credentials"),
+        ),
+        (_, "RequestTimeTooSkewed") => Verdict::refused(
+            Kind::Denied,
+            format!("the clocks of this machine and of {endpoint} differ too much: set this machine's clock"),
+        ),
         (_, "ExpiredToken" | "TokenRefreshRequired") => {
             Verdict::refused(Kind::Denied, "the storage credentials have expired: renew them").with_retry(Retry::Yes)
         }
-        (301 | 307 | 308, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") => {
-            Verdict::refused(Kind::Other, format!("bucket {bucket:?} belongs to another region ({shown}): correct spec.storage.region"))
-        }
+        (301 | 307 | 308, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") => Verdict::refused(
+            Kind::Other,
+            format!("bucket {bucket:?} belongs to another region ({shown}): correct spec.storage.region"),
+        ),
         (401 | 403, _) => Verdict::refused(
             Kind::Denied,
-            format!("{endpoint} denies access ({shown}): the credentials need to get, put, list and delete objects in bucket {bucket:?}"),
+            format!(
+                "{endpoint} denies access ({shown}): the credentials need to get, put, list and delete objects in bucket {bucket:?}"
+            ),
         ),
-        (_, "XMinioStorageFull" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage") | (507, _) => {
-            Verdict::refused(Kind::Full, format!("{endpoint} has no space left ({shown}): free space or raise the bucket's quota"))
+        (_, "XMinioStorageFull" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage")
+        | (507, _) => Verdict::refused(
+            Kind::Full,
+            format!("{endpoint} has no space left ({shown}): free space or raise the bucket's quota"),
+        ),
+        (409, _) => {
+            Verdict::unknown(Kind::Conflict, format!("another write of the same name was in progress ({shown})"))
         }
-        (409, _) => Verdict::unknown(Kind::Conflict, format!("another write of the same name was in progress ({shown})")),
-        (412, _) => Verdict::refused(Kind::Conflict, format!("the condition was not met ({shown})")).with_retry(Retry::No),
+        (412, _) => {
+            Verdict::refused(Kind::Conflict, format!("the condition was not met ({shown})")).with_retry(Retry::No)
+        }
         (416, _) => Verdict::refused(Kind::Corrupt, "the object ends before the range begins"),
         (429, _) | (_, "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
             Verdict::unknown(Kind::Throttled, format!("{endpoint} asks for fewer requests ({shown})"))
         }
-        (408, _) | (_, "RequestTimeout") => Verdict::unknown(Kind::Timeout, format!("{endpoint} gave up waiting for the request ({shown})")),
+        (408, _) | (_, "RequestTimeout") => {
+            Verdict::unknown(Kind::Timeout, format!("{endpoint} gave up waiting for the request ({shown})"))
+        }
         (_, "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest") => {
             Verdict::refused(Kind::Unreachable, format!("the request reached {endpoint} damaged ({shown})"))
         }
@@ -152,7 +176,11 @@ impl Causes {
 fn of_connection(place: &Place, causes: &Causes, unsent: bool) -> Verdict {
     use StoreErrorKind as Kind;
     let endpoint = &place.endpoint;
-    let check = if place.custom { "check that it runs and that spec.storage.endpoint is right" } else { "check the network and spec.storage.region" };
+    let check = if place.custom {
+        "check that it runs and that spec.storage.endpoint is right"
+    } else {
+        "check the network and spec.storage.region"
+    };
     if causes.mention(&["credentials", "Credentials", "credential provider"]) {
         let what = "no storage credentials were found: give spec.storage.credentials, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a web identity";
         return Verdict::refused(Kind::Denied, what);

@@ -54,6 +54,9 @@ mod tests {
     #[test]
     fn fingerprints_of_parts_give_that_of_the_whole() {
         let whole = Fingerprint::of(b"123456789");
-        assert_eq!(Fingerprint::of(b"").followed_by(Fingerprint::of(b"1234")).followed_by(Fingerprint::of(b"56789")), whole);
+        assert_eq!(
+            Fingerprint::of(b"").followed_by(Fingerprint::of(b"1234")).followed_by(Fingerprint::of(b"56789")),
+            whole
+        );
     }
 }

@@ -39,7 +39,8 @@ async fn open_uploads_below(call: &Call<'_>, prefix: &str) -> Result<Vec<OpenUpl
         let page = call
             .retried(|| async {
                 let request = call.shared.client.list_multipart_uploads().bucket(&call.shared.bucket).prefix(prefix);
-                call.send(0, request.set_key_marker(markers.0.clone()).set_upload_id_marker(markers.1.clone()).send()).await
+                call.send(0, request.set_key_marker(markers.0.clone()).set_upload_id_marker(markers.1.clone()).send())
+                    .await
             })
             .await?;
         found.extend(page.uploads().iter().filter_map(as_open_upload));
@@ -66,12 +67,21 @@ pub(super) async fn abort_uploads(call: &Call<'_>) -> Result<usize, StoreError> 
 
 /// Aborts the uploads; ones that are gone are fine.
 pub(super) async fn abort_all(call: &Call<'_>, uploads: Vec<OpenUpload>) -> Result<(), StoreError> {
-    futures::stream::iter(uploads.into_iter().map(|upload| async move { abort(call, &upload).await })).buffer_unordered(ABORT_CONCURRENCY).try_collect().await
+    futures::stream::iter(uploads.into_iter().map(|upload| async move { abort(call, &upload).await }))
+        .buffer_unordered(ABORT_CONCURRENCY)
+        .try_collect()
+        .await
 }
 
 pub(super) async fn abort(call: &Call<'_>, upload: &OpenUpload) -> Result<(), StoreError> {
     call.retried(|| async {
-        let request = call.shared.client.abort_multipart_upload().bucket(&call.shared.bucket).key(&upload.key).upload_id(&upload.upload);
+        let request = call
+            .shared
+            .client
+            .abort_multipart_upload()
+            .bucket(&call.shared.bucket)
+            .key(&upload.key)
+            .upload_id(&upload.upload);
         match call.within(call.attempt_bound(0), request.send()).await? {
             Err(error) if code_of(&error) != Some("NoSuchUpload") => Err(call.error(error)),
             _ => Ok(()),

@@ -19,14 +19,17 @@ pub(super) async fn list(shared: &Arc<Shared>, prefix: &str, limit: usize) -> Re
         let wanted = (limit - found.len()).min(PAGE);
         let page = call
             .retried(|| async {
-                let request = shared.client.list_objects_v2().bucket(&shared.bucket).prefix(prefix).max_keys(wanted as i32);
+                let request =
+                    shared.client.list_objects_v2().bucket(&shared.bucket).prefix(prefix).max_keys(wanted as i32);
                 call.send(0, request.set_continuation_token(next.clone()).send()).await
             })
             .await?;
         for object in page.contents() {
             let key = object.key().unwrap_or_default();
             if !key.starts_with(prefix) || found.last().is_some_and(|last| last.key.as_str() >= key) {
-                let what = format!("the listing is not in ascending order of keys at {key:?}: Weir cannot use a store that lists so");
+                let what = format!(
+                    "the listing is not in ascending order of keys at {key:?}: Weir cannot use a store that lists so"
+                );
                 return Err(call.new_error(StoreErrorKind::Other, what));
             }
             found.push(Listed { key: key.to_owned(), length: object.size().unwrap_or(0).max(0) as u64 });

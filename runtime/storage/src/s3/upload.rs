@@ -103,7 +103,8 @@ impl<'a> Upload<'a> {
         let number = index as i32 + 1;
         let sent = call
             .retried(|| async {
-                let request = shared.client.upload_part().bucket(&shared.bucket).key(call.key).upload_id(&self.open.upload);
+                let request =
+                    shared.client.upload_part().bucket(&shared.bucket).key(call.key).upload_id(&self.open.upload);
                 call.send(length, request.part_number(number).body(ByteStream::from(body.clone())).send()).await
             })
             .await?;
@@ -113,8 +114,15 @@ impl<'a> Upload<'a> {
     async fn complete(&self, parts: CompletedMultipartUpload) -> Result<(), StoreError> {
         let (call, shared) = (self.call, self.call.shared);
         let completed = call.retried(|| async {
-            let request = shared.client.complete_multipart_upload().bucket(&shared.bucket).key(call.key).upload_id(&self.open.upload);
-            let sent = call.within(call.attempt_bound(self.fingerprint.length), request.multipart_upload(parts.clone()).send()).await?;
+            let request = shared
+                .client
+                .complete_multipart_upload()
+                .bucket(&shared.bucket)
+                .key(call.key)
+                .upload_id(&self.open.upload);
+            let sent = call
+                .within(call.attempt_bound(self.fingerprint.length), request.multipart_upload(parts.clone()).send())
+                .await?;
             match sent {
                 Ok(_) => Ok(()),
                 // Perhaps an attempt before completed it and its answer was lost: the object tells.
@@ -134,7 +142,9 @@ impl<'a> Upload<'a> {
     /// After a completion of unknown outcome: done if the object is there with our content.
     async fn look_for_object(&self, unknown: StoreError) -> Result<(), StoreError> {
         let (call, shared) = (self.call, self.call.shared);
-        let head = call.retried(|| async { call.send(0, shared.client.head_object().bucket(&shared.bucket).key(call.key).send()).await });
+        let head = call.retried(|| async {
+            call.send(0, shared.client.head_object().bucket(&shared.bucket).key(call.key).send()).await
+        });
         match head.await {
             Ok(head) if Fingerprint::find(head.metadata()) == Some(self.fingerprint) => Ok(()),
             // A new upload can bring it about.
@@ -220,6 +230,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(call.local(what, error)),
-        Err(cancelled) => Err(call.new_error(StoreErrorKind::Other, "the file operation was cancelled").with_source(cancelled)),
+        Err(cancelled) => {
+            Err(call.new_error(StoreErrorKind::Other, "the file operation was cancelled").with_source(cancelled))
+        }
     }
 }

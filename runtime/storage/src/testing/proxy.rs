@@ -42,7 +42,8 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr, plan: FaultPlan) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { upstream, decider: Mutex::new(Decider::new(plan)), outage: watch::Sender::new(false) });
+        let shared =
+            Arc::new(Shared { upstream, decider: Mutex::new(Decider::new(plan)), outage: watch::Sender::new(false) });
         let accepting = tokio::spawn(accept(listener, shared.clone()));
         Ok(Self { address, shared, accepting })
     }
@@ -62,9 +63,9 @@ impl FaultProxy {
         self.shared.decider.lock().set_plan(plan);
     }
 
-    /// The next request without a scripted fault takes this one. Scripts go before rates.
-    pub fn script(&self, fault: FaultKind) {
-        self.shared.decider.lock().script(fault);
+    /// The next request without a scripted fate takes this one; `None` lets it pass. Scripts go before rates.
+    pub fn script(&self, fault: impl Into<Option<FaultKind>>) {
+        self.shared.decider.lock().script(fault.into());
     }
 
     /// Begins or ends an outage: connections are reset, and new ones too.
@@ -160,7 +161,8 @@ impl Connection {
                 let answer = self.forward_unheard(request).await?;
                 // An answer without a body is cut within its head.
                 let bytes = answer.bytes();
-                let cut = if answer.body.is_empty() { bytes.len() / 2 } else { bytes.len() - answer.body.len().div_ceil(2) };
+                let cut =
+                    if answer.body.is_empty() { bytes.len() / 2 } else { bytes.len() - answer.body.len().div_ceil(2) };
                 self.client.write_all(&bytes[..cut]).await?;
                 Ok(false)
             }
@@ -201,8 +203,13 @@ impl Connection {
     }
 
     async fn refuse(&mut self, status: u16, code: &str) -> io::Result<bool> {
-        let body = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>injected</Message></Error>");
-        let head = format!("HTTP/1.1 {status} Injected\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>injected</Message></Error>"
+        );
+        let head = format!(
+            "HTTP/1.1 {status} Injected\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
         self.client.write_all((head + &body).as_bytes()).await?;
         Ok(false)
     }

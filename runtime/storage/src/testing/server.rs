@@ -76,7 +76,8 @@ impl TestServer {
 
     /// Options that reach it through something else, such as a [`FaultProxy`](super::FaultProxy).
     pub fn options_at(&self, endpoint: String) -> StoreOptions {
-        let credentials = Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: Secret::new(SECRET_KEY), session_token: None };
+        let credentials =
+            Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: Secret::new(SECRET_KEY), session_token: None };
         StoreOptions { endpoint: Some(endpoint), credentials: Some(credentials), ..StoreOptions::default() }
     }
 
@@ -101,7 +102,10 @@ impl TestServer {
     }
 
     fn spawn(name: &str, script: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has free ports").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("loopback has free ports")
+            .port();
         let folder = std::env::temp_dir().join(format!("weir-{name}-{}", unique_name()));
         let child = Command::new(script)
             .arg("start")
@@ -157,5 +161,10 @@ fn script(name: &str) -> PathBuf {
 fn install(script: &Path) {
     let output = Command::new(script).arg("install").stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
-    assert!(output.status.success(), "{} install failed:\n{}", script.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{} install failed:\n{}",
+        script.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

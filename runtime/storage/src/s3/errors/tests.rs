@@ -9,19 +9,44 @@ fn place() -> Place {
 
 fn check_answer(status: u16, code: &str, kind: Kind, retry: Retry, maybe_done: bool, says: &str) {
     let verdict = of_answer(&place(), status, (!code.is_empty()).then_some(code));
-    assert_eq!((verdict.kind, verdict.retry, verdict.maybe_done), (kind, retry, maybe_done), "{status} {code}: {verdict:?}");
+    assert_eq!(
+        (verdict.kind, verdict.retry, verdict.maybe_done),
+        (kind, retry, maybe_done),
+        "{status} {code}: {verdict:?}"
+    );
     assert!(verdict.what.contains(says), "{status} {code}: {:?} should contain {says:?}", verdict.what);
     assert!(!verdict.what.ends_with('.'), "{}", verdict.what);
 }
 
 #[test]
 fn refusals_are_not_repeated_and_name_the_way_out() {
-    check_answer(404, "NoSuchBucket", Kind::NoBucket, Retry::No, false, "bucket \"weir\" does not exist at http://minio:9000: create it, or correct spec.storage.uri");
+    check_answer(
+        404,
+        "NoSuchBucket",
+        Kind::NoBucket,
+        Retry::No,
+        false,
+        "bucket \"weir\" does not exist at http://minio:9000: create it, or correct spec.storage.uri",
+    );
     check_answer(404, "NoSuchKey", Kind::NotFound, Retry::No, false, "no such object");
     check_answer(404, "", Kind::NotFound, Retry::No, false, "no such object");
-    check_answer(403, "InvalidAccessKeyId", Kind::Denied, Retry::No, false, "the access key is not known at http://minio:9000");
+    check_answer(
+        403,
+        "InvalidAccessKeyId",
+        Kind::Denied,
+        Retry::No,
+        false,
+        "the access key is not known at http://minio:9000",
+    );
     check_answer(403, "SignatureDoesNotMatch", Kind::Denied, Retry::No, false, "the secret key is wrong");
-    check_answer(403, "AccessDenied", Kind::Denied, Retry::No, false, "need to get, put, list and delete objects in bucket \"weir\"");
+    check_answer(
+        403,
+        "AccessDenied",
+        Kind::Denied,
+        Retry::No,
+        false,
+        "need to get, put, list and delete objects in bucket \"weir\"",
+    );
     check_answer(403, "", Kind::Denied, Retry::No, false, "denies access (403)");
     check_answer(403, "RequestTimeTooSkewed", Kind::Denied, Retry::No, false, "set this machine's clock");
     check_answer(400, "AuthorizationHeaderMalformed", Kind::Other, Retry::No, false, "correct spec.storage.region");
@@ -53,11 +78,21 @@ fn a_server_s_failure_leaves_open_what_it_did() {
 
 #[test]
 fn connections_that_were_never_made_have_sent_nothing() {
-    let refused = Causes { texts: "dispatch failure\nclient error (Connect)".to_owned(), io: Some(io::ErrorKind::ConnectionRefused), cut_document: false };
+    let refused = Causes {
+        texts: "dispatch failure\nclient error (Connect)".to_owned(),
+        io: Some(io::ErrorKind::ConnectionRefused),
+        cut_document: false,
+    };
     let verdict = of_connection(&place(), &refused, false);
     assert_eq!((verdict.kind, verdict.retry, verdict.maybe_done), (Kind::Unreachable, Retry::Yes, false));
-    assert!(verdict.what.contains("http://minio:9000 refuses the connection: check that it runs and that spec.storage.endpoint is right"));
-    let reset = Causes { texts: "dispatch failure\nclient error (SendRequest)".to_owned(), io: Some(io::ErrorKind::ConnectionReset), cut_document: false };
+    assert!(verdict.what.contains(
+        "http://minio:9000 refuses the connection: check that it runs and that spec.storage.endpoint is right"
+    ));
+    let reset = Causes {
+        texts: "dispatch failure\nclient error (SendRequest)".to_owned(),
+        io: Some(io::ErrorKind::ConnectionReset),
+        cut_document: false,
+    };
     let verdict = of_connection(&place(), &reset, false);
     assert_eq!((verdict.kind, verdict.retry, verdict.maybe_done), (Kind::Unreachable, Retry::Yes, true));
 }

@@ -51,7 +51,8 @@ impl Message {
     }
 
     pub(super) fn ends_connection(&self) -> bool {
-        self.framing == Framing::UntilEnd || header(&self.head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.framing == Framing::UntilEnd
+            || header(&self.head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
     /// The answer with half its body and a length that agrees; an answer without a body promises one that never comes, and that to a
@@ -63,7 +64,8 @@ impl Message {
         }
         let stated: usize = header(&self.head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
         let wrong = if stated == 0 { 7 } else { stated / 2 };
-        let lines = self.head.split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"));
+        let lines =
+            self.head.split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"));
         let mut head: String = lines.collect();
         head.truncate(head.len() - 2);
         head.push_str(&format!("Content-Length: {wrong}\r\n\r\n"));
@@ -101,7 +103,9 @@ async fn read_head(from: &mut BufReader<TcpStream>) -> io::Result<Option<String>
             return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         if &head[before..] == b"\r\n" {
-            return String::from_utf8(head).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+            return String::from_utf8(head)
+                .map(Some)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
         }
         if head.len() > MAX_HEAD {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "head too long"));
@@ -140,7 +144,8 @@ async fn read_chunks(from: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
         from.read_until(b'\n', &mut body).await?;
         let text = std::str::from_utf8(&body[line..]).unwrap_or_default();
         let digits = text.trim_end().split(';').next().unwrap_or_default();
-        let size = usize::from_str_radix(digits, 16).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let size =
+            usize::from_str_radix(digits, 16).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         body.extend(read_exactly(from, size).await?);
         // After the last chunk come trailers up to an empty line, after every other one the end of its line.
         loop {
@@ -161,7 +166,11 @@ fn is_chunked(head: &str) -> bool {
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]
@@ -182,8 +191,14 @@ mod tests {
             wrong("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nETag: x\r\n\r\n", "0123456789"),
             "HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: 5\r\n\r\n01234"
         );
-        assert_eq!(wrong("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", ""), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        assert_eq!(wrong("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""), "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n");
+        assert_eq!(
+            wrong("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", ""),
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+        );
+        assert_eq!(
+            wrong("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
+            "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"
+        );
     }
 
     #[test]

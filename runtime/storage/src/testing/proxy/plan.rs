@@ -102,7 +102,7 @@ impl FaultCounts {
 pub(super) struct Decider {
     plan: FaultPlan,
     random: SplitMix64,
-    scripts: VecDeque<FaultKind>,
+    scripts: VecDeque<Option<FaultKind>>,
     counts: FaultCounts,
 }
 
@@ -117,14 +117,14 @@ impl Decider {
         self.plan = plan;
     }
 
-    pub(super) fn script(&mut self, fault: FaultKind) {
+    pub(super) fn script(&mut self, fault: Option<FaultKind>) {
         self.scripts.push_back(fault);
     }
 
     pub(super) fn decide(&mut self, write: bool) -> (Option<FaultKind>, FaultPlan) {
         self.counts.requests += 1;
         let fault = match self.scripts.pop_front() {
-            Some(scripted) => Some(scripted),
+            Some(scripted) => scripted,
             None => self.draw(),
         };
         let fault = match fault {
@@ -176,14 +176,17 @@ mod tests {
         assert_eq!(first, draw(1).0);
         assert_ne!(first, draw(2).0);
         assert!((2_700..3_300).contains(&counts.total()), "{counts:?}");
-        assert!(counts.faults.len() == FaultKind::ALL.len() && counts.faults.values().all(|&count| count > 150), "{counts:?}");
+        assert!(
+            counts.faults.len() == FaultKind::ALL.len() && counts.faults.values().all(|&count| count > 150),
+            "{counts:?}"
+        );
     }
 
     #[test]
     fn reads_never_conflict() {
         let mut decider = Decider::new(FaultPlan::none());
-        decider.script(FaultKind::Status409);
-        decider.script(FaultKind::Status409);
+        decider.script(Some(FaultKind::Status409));
+        decider.script(Some(FaultKind::Status409));
         assert_eq!(decider.decide(false).0, Some(FaultKind::Status503));
         assert_eq!(decider.decide(true).0, Some(FaultKind::Status409));
         assert_eq!(decider.decide(true).0, None);
