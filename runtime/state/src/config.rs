@@ -1,0 +1,123 @@
+//! How a store is set up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weir_protocol::{CheckpointId, Generation, MaxParallelism, RunRef, StateInfo, WorkerIndex};
+use weir_storage::ObjectStore;
+
+/// Where state lives that does not fit in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// In RocksDB; memory is a cache.
+    RocksDb,
+    /// Nowhere: all state stays in memory.
+    Memory,
+}
+
+/// Bytes a store may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryBudget {
+    /// Changes since the last barrier, and sealed ones that are being written.
+    pub write: usize,
+    /// The cache of values that RocksDB holds too. The memory backend and timers know no bound.
+    pub clean: usize,
+    /// Run builders, base building, RocksDB's own tables.
+    pub builders: usize,
+}
+
+impl MemoryBudget {
+    /// Splits one number: half for the cache, three eighths for changes, the rest for builders.
+    pub fn split(total: usize) -> Self {
+        Self { write: total / 8 * 3, clean: total / 2, builders: total / 8 }
+    }
+}
+
+impl Default for MemoryBudget {
+    fn default() -> Self {
+        Self::split(512 << 20)
+    }
+}
+
+/// Defects that tests plant to see that they would be found. All off in production.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defects {
+    /// Values in clean survive the hand-over of a newer one.
+    pub clean_survives_hand_over: bool,
+    /// A base is cut from all runs there are instead of those of its acknowledged epoch.
+    pub base_from_live_state: bool,
+    /// The last key group of a range is taken for foreign: `<` for `<=`.
+    pub range_end_off_by_one: bool,
+}
+
+/// How a worker's store is set up.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The worker's own directory on its local disk. One process at a time; removed files cost only time.
+    pub dir: PathBuf,
+    /// The backend.
+    pub backend: BackendKind,
+    /// Bytes of memory.
+    pub memory: MemoryBudget,
+    /// Number of key groups.
+    pub max_parallelism: MaxParallelism,
+    /// Who writes.
+    pub worker: WorkerIndex,
+    /// In which generation.
+    pub generation: Generation,
+    /// The object store, rooted at the job's prefix.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Where uploads and downloads run; must have time and I/O drivers and more than the calling thread.
+    pub runtime: tokio::runtime::Handle,
+    /// A base is written when the runs are this many times as large as the live state.
+    pub base_factor: f64,
+    /// A base is written when there are more runs than this.
+    pub base_max_runs: usize,
+    /// Runs that outweigh this are never fewer than a base; below it bases wait.
+    pub base_min_bytes: u64,
+    /// Files of runs and bases are cut at about this size.
+    pub max_file_bytes: u64,
+    /// Bytes of runs that may wait for upload on disk before sources are paused.
+    pub max_pending_bytes: u64,
+    /// Planted defects.
+    pub defects: Defects,
+}
+
+impl StoreConfig {
+    /// Defaults for everything but place and identity.
+    pub fn new(
+        dir: impl Into<PathBuf>,
+        objects: Arc<dyn ObjectStore>,
+        runtime: tokio::runtime::Handle,
+        max_parallelism: MaxParallelism,
+        generation: Generation,
+    ) -> Self {
+        Self {
+            dir: dir.into(),
+            backend: BackendKind::RocksDb,
+            memory: MemoryBudget::default(),
+            max_parallelism,
+            worker: WorkerIndex(0),
+            generation,
+            objects,
+            runtime,
+            base_factor: 2.0,
+            base_max_runs: 256,
+            base_min_bytes: 1 << 20,
+            max_file_bytes: 256 << 20,
+            max_pending_bytes: 4 << 30,
+            defects: Defects::default(),
+        }
+    }
+}
+
+/// What to restore: the state part of a manifest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreChain {
+    /// The states declared when the checkpoint was taken.
+    pub states: Vec<StateInfo>,
+    /// The files, in epoch order.
+    pub chain: Vec<RunRef>,
+    /// The checkpoint.
+    pub epoch: CheckpointId,
+}

@@ -1,0 +1,263 @@
+//! A hash table in shards: every layer of every state is one.
+//!
+//! Callers bring the key's stable 64-bit hash. Its high bits choose the key group, so within one subtask they hardly vary;
+//! [`mix`] multiplies by an odd constant, after which the high bits depend on all others. A table starts as one shard and
+//! becomes [`SHARDS`] when it has [`SPLIT_AT`] entries, so that a tiny table stays tiny and no resize of a large one moves more
+//! than 1/64 of it. Splitting and sizing happen in [`Sharded::tend`], between batches, never on the record path.
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::key::{Key, hash_again};
+
+/// Shards of a table that is no longer tiny.
+pub(crate) const SHARDS: usize = 64;
+/// Entries at which a table is split into shards.
+const SPLIT_AT: usize = 2048;
+/// Bit of a mixed hash at which the shard number begins; above it lie the seven bits that hashbrown tags entries with.
+const SHARD_SHIFT: u32 = 51;
+
+/// Spreads the stable hash over all bits.
+#[inline]
+pub(crate) fn mix(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// An entry that knows its key.
+pub(crate) trait Keyed {
+    type Key: Key;
+
+    fn key(&self) -> &Self::Key;
+}
+
+#[inline]
+fn rehash<S: Keyed>(slot: &S) -> u64 {
+    mix(hash_again(slot.key()))
+}
+
+#[derive(Debug)]
+pub(crate) struct Sharded<S> {
+    shards: Vec<HashTable<S>>,
+    len: usize,
+    /// Expected number of entries; shards are sized for it one by one.
+    expected: usize,
+    sized: usize,
+}
+
+impl<S> Default for Sharded<S> {
+    fn default() -> Self {
+        Self { shards: vec![HashTable::new()], len: 0, expected: 0, sized: 0 }
+    }
+}
+
+/// Where a walk over all buckets stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    shard: usize,
+    bucket: usize,
+}
+
+impl<S> Sharded<S> {
+    /// An empty table that will probably get `expected` entries. O(1): memory is taken later, shard by shard.
+    pub(crate) fn expecting(expected: usize) -> Self {
+        let count = if expected >= SPLIT_AT { SHARDS } else { 1 };
+        let shards = std::iter::repeat_with(HashTable::new).take(count).collect();
+        Self { shards, len: 0, expected, sized: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Estimated bytes of the table itself, without what entries own on the heap. O(1).
+    pub(crate) fn inline_bytes(&self) -> usize {
+        // Load lies between 7/16 and 7/8; one control byte per bucket.
+        self.len * (size_of::<S>() + 1) * 3 / 2
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
+        self.shards.iter().flat_map(HashTable::iter)
+    }
+
+    #[inline]
+    fn shard(&self, mixed: u64) -> usize {
+        (mixed >> SHARD_SHIFT) as usize & (self.shards.len() - 1)
+    }
+}
+
+impl<S: Keyed> Sharded<S> {
+    #[inline]
+    pub(crate) fn find(&self, mixed: u64, key: &S::Key) -> Option<&S> {
+        self.shards[self.shard(mixed)].find(mixed, |slot| slot.key() == key)
+    }
+
+    #[inline]
+    pub(crate) fn find_mut(&mut self, mixed: u64, key: &S::Key) -> Option<&mut S> {
+        let shard = self.shard(mixed);
+        self.shards[shard].find_mut(mixed, |slot| slot.key() == key)
+    }
+
+    /// The entry of `key`, and the count to increment if the caller fills it. One probe.
+    #[inline]
+    pub(crate) fn entry(&mut self, mixed: u64, key: &S::Key) -> (Entry<'_, S>, &mut usize) {
+        let shard = self.shard(mixed);
+        (self.shards[shard].entry(mixed, |slot| slot.key() == key, rehash), &mut self.len)
+    }
+
+    /// Inserts an entry whose key is known to be absent.
+    pub(crate) fn insert_new(&mut self, mixed: u64, slot: S) -> &mut S {
+        let shard = self.shard(mixed);
+        self.len += 1;
+        self.shards[shard].insert_unique(mixed, slot, rehash).into_mut()
+    }
+
+    /// Inserts or replaces.
+    pub(crate) fn put(&mut self, mixed: u64, slot: S) -> Option<S> {
+        let (entry, len) = {
+            let shard = self.shard(mixed);
+            (self.shards[shard].entry(mixed, |held| held.key() == slot.key(), rehash), &mut self.len)
+        };
+        match entry {
+            Entry::Occupied(mut held) => Some(std::mem::replace(held.get_mut(), slot)),
+            Entry::Vacant(vacant) => {
+                *len += 1;
+                vacant.insert(slot);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, mixed: u64, key: &S::Key) -> Option<S> {
+        let shard = self.shard(mixed);
+        let found = self.shards[shard].find_entry(mixed, |slot| slot.key() == key).ok()?;
+        self.len -= 1;
+        Some(found.remove().0)
+    }
+
+    /// Splits and sizes shards as the number of entries asks for; a little per call.
+    #[inline]
+    pub(crate) fn tend(&mut self) {
+        if self.shards.len() == 1 && self.len >= SPLIT_AT {
+            self.split();
+        } else if self.sized < self.shards.len() && self.len > 0 && self.shards.len() > 1 {
+            let target = self.expected / SHARDS + self.expected / (16 * SHARDS);
+            let shard = &mut self.shards[self.sized];
+            let missing = target.saturating_sub(shard.len());
+            if missing > 0 {
+                shard.reserve(missing, rehash);
+            }
+            self.sized += 1;
+        }
+    }
+
+    #[cold]
+    fn split(&mut self) {
+        let mut whole = std::mem::take(&mut self.shards);
+        self.shards = std::iter::repeat_with(HashTable::new).take(SHARDS).collect();
+        self.sized = SHARDS;
+        for slot in whole.drain(..).flatten() {
+            let mixed = rehash(&slot);
+            let shard = self.shard(mixed);
+            self.shards[shard].insert_unique(mixed, slot, rehash);
+        }
+    }
+
+    /// Visits the next occupied buckets, at most `buckets` of them, occupied or not, and takes out those for which `take`
+    /// says so. Returns false at the end of the table, with the cursor back at its start.
+    pub(crate) fn sweep(
+        &mut self,
+        cursor: &mut Cursor,
+        buckets: usize,
+        mut take: impl FnMut(&mut S) -> bool,
+        mut taken: impl FnMut(S),
+    ) -> bool {
+        for _ in 0..buckets {
+            loop {
+                let Some(shard) = self.shards.get(cursor.shard) else {
+                    *cursor = Cursor::default();
+                    return false;
+                };
+                if !shard.is_empty() && cursor.bucket < shard.num_buckets() {
+                    break;
+                }
+                *cursor = Cursor { shard: cursor.shard + 1, bucket: 0 };
+            }
+            let shard = &mut self.shards[cursor.shard];
+            if let Ok(mut held) = shard.get_bucket_entry(cursor.bucket)
+                && take(held.get_mut())
+            {
+                self.len -= 1;
+                taken(held.remove().0);
+            }
+            cursor.bucket += 1;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Pair(u64, u32);
+
+    impl Keyed for Pair {
+        type Key = u64;
+
+        fn key(&self) -> &u64 {
+            &self.0
+        }
+    }
+
+    fn mixed(key: u64) -> u64 {
+        mix(hash_again(&key))
+    }
+
+    #[test]
+    fn entries_survive_splitting_and_sizing() {
+        let mut table = Sharded::default();
+        for key in 0..10_000u64 {
+            assert_eq!(table.put(mixed(key), Pair(key, 1)), None);
+            if key % 100 == 0 {
+                table.tend();
+            }
+        }
+        assert_eq!((table.len(), table.shards.len()), (10_000, SHARDS));
+        assert_eq!(table.put(mixed(7), Pair(7, 2)), Some(Pair(7, 1)));
+        assert_eq!(table.remove(mixed(8), &8), Some(Pair(8, 1)));
+        assert_eq!(table.remove(mixed(8), &8), None);
+        assert!((0..10_000u64).filter(|key| *key != 8).all(|key| table.find(mixed(key), &key).is_some()));
+        assert_eq!(table.iter().count(), 9_999);
+        let largest = table.shards.iter().map(HashTable::len).max().unwrap();
+        assert!(largest < 2 * 10_000 / SHARDS, "one shard holds {largest} of 10000");
+    }
+
+    #[test]
+    fn keys_of_one_key_group_spread_over_all_shards() {
+        let max = weir_protocol::MaxParallelism::new(128).unwrap();
+        let in_group = |key: &u64| weir_protocol::key_group(hash_again(key), max).0 == 3;
+        let mut table = Sharded::expecting(SPLIT_AT);
+        (0..2_000_000u64).filter(in_group).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+        let sizes: Vec<_> = table.shards.iter().map(HashTable::len).collect();
+        let mean = table.len() / SHARDS;
+        assert!(sizes.iter().all(|&size| size > mean / 2 && size < mean * 2), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_sweep_in_slices_takes_every_entry_once() {
+        let mut table = Sharded::expecting(5_000);
+        (0..5_000u64).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+        let (mut cursor, mut taken) = (Cursor::default(), Vec::new());
+        while table.sweep(&mut cursor, 37, |slot| slot.0 % 2 == 0, |slot| taken.push(slot.0)) {}
+        taken.sort_unstable();
+        assert_eq!(taken, (0..5_000).step_by(2).collect::<Vec<_>>());
+        assert_eq!(table.len(), 2_500);
+        while table.sweep(&mut cursor, 1000, |_| true, drop) {}
+        assert!(table.is_empty());
+    }
+}

@@ -1,0 +1,111 @@
+//! What a worker's store and the backends of its subtasks have in common: counters, switches and the past. Read on the record
+//! path without locks.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use weir_protocol::MaxParallelism;
+
+use crate::config::{Defects, MemoryBudget};
+use crate::past::Past;
+
+/// State shared by a store and its backends.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) max: MaxParallelism,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) defects: Defects,
+    /// True if values may leave memory, because RocksDB can hold them.
+    pub(crate) evicts: bool,
+    /// Bytes of dirty and sealed layers of all backends.
+    pub(crate) write_bytes: AtomicUsize,
+    /// Bytes of the clean caches of all backends.
+    pub(crate) clean_bytes: AtomicUsize,
+    /// Bytes of timers and broadcast state, which always stay in memory.
+    pub(crate) pinned_bytes: AtomicUsize,
+    /// Number of backends, for fair shares.
+    pub(crate) backends: AtomicUsize,
+    /// True once every run is ingested as soon as it is built. Until then everything is in memory and nothing is ingested.
+    pub(crate) ingesting: AtomicBool,
+    /// Asks the store to begin ingesting.
+    pub(crate) wants_ingest: AtomicBool,
+    /// All runs up to this number are in the past.
+    pub(crate) ingested: AtomicU64,
+    /// True while a bound outside memory is reached, like unsent runs on disk.
+    pub(crate) blocked: AtomicBool,
+    /// The latest time any backend was told, milliseconds since the Unix epoch.
+    pub(crate) clock: Arc<AtomicI64>,
+    past: OnceLock<Arc<dyn Past>>,
+}
+
+impl Shared {
+    pub(crate) fn new(max: MaxParallelism, budget: MemoryBudget, evicts: bool, defects: Defects) -> Self {
+        Self {
+            max,
+            budget,
+            defects,
+            evicts,
+            write_bytes: AtomicUsize::new(0),
+            clean_bytes: AtomicUsize::new(0),
+            pinned_bytes: AtomicUsize::new(0),
+            backends: AtomicUsize::new(0),
+            ingesting: AtomicBool::new(false),
+            wants_ingest: AtomicBool::new(false),
+            ingested: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            clock: Arc::new(AtomicI64::new(i64::MIN)),
+            past: OnceLock::new(),
+        }
+    }
+
+    /// The past that misses are read from.
+    pub(crate) fn past(&self) -> Option<&Arc<dyn Past>> {
+        self.past.get()
+    }
+
+    /// Sets the past; the first one stays.
+    pub(crate) fn set_past(&self, past: Arc<dyn Past>) {
+        let _ = self.past.set(past);
+    }
+
+    /// True if a layer written as run `sequence` may move to clean: it can be read again from there, or never leaves.
+    pub(crate) fn may_hand_over(&self, sequence: u64) -> bool {
+        sequence != 0 && (!self.ingesting.load(Ordering::Acquire) || self.is_ingested(sequence))
+    }
+
+    /// True if run `sequence` and all before it can be read from the past.
+    pub(crate) fn is_ingested(&self, sequence: u64) -> bool {
+        self.ingested.load(Ordering::Acquire) >= sequence
+    }
+
+    /// True if values of runs up to `handed` may leave clean; asks the store to begin ingesting if that has not begun.
+    pub(crate) fn may_evict(&self, handed: u64) -> bool {
+        if !self.ingesting.load(Ordering::Acquire) {
+            self.wants_ingest.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.is_ingested(handed)
+    }
+
+    /// True while clean holds more than its share and may shrink.
+    pub(crate) fn clean_is_over(&self) -> bool {
+        self.evicts && self.clean_bytes.load(Ordering::Relaxed) > self.budget.clean
+    }
+}
+
+/// A byte count that is published to a shared total.
+#[derive(Debug, Default)]
+pub(crate) struct Published(usize);
+
+impl Published {
+    /// Sets this contribution to `total`.
+    #[inline]
+    pub(crate) fn set(&mut self, total: &AtomicUsize, bytes: usize) {
+        if bytes > self.0 {
+            total.fetch_add(bytes - self.0, Ordering::Relaxed);
+        } else if bytes < self.0 {
+            total.fetch_sub(self.0 - bytes, Ordering::Relaxed);
+        }
+        self.0 = bytes;
+    }
+}

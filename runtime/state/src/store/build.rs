@@ -1,0 +1,113 @@
+//! The builder: one thread that turns sealed layers into runs, in the order they were sealed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rocksdb::Options;
+
+use crate::error::StateError;
+use crate::layers::SealedPart;
+use crate::rocks::file_options;
+use crate::run_buffer::RunBuffer;
+use crate::sst::{RunWriter, WrittenFile};
+use crate::store::keep::KeeperMessage;
+use crate::store::ledger::BuildJob;
+use crate::store::{Inner, upload};
+
+/// Pause after a failed attempt to write a run, doubled up to the maximum.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+pub(super) enum BuilderMessage {
+    Build(BuildJob),
+    Stop,
+}
+
+pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<BuilderMessage>) -> Result<JoinHandle<()>, StateError> {
+    let run = move || {
+        let options = file_options();
+        while let Ok(BuilderMessage::Build(job)) = jobs.recv() {
+            if inner.is_stopping() {
+                return;
+            }
+            build(&inner, &options, job);
+        }
+    };
+    let thread = std::thread::Builder::new().name("weir-state-build".into());
+    thread.spawn(run).map_err(|source| StateError::local("start thread weir-state-build in", "", source))
+}
+
+fn build(inner: &Arc<Inner>, options: &Options, job: BuildJob) {
+    let started = Instant::now();
+    let BuildJob { sequence, parts } = job;
+    let buffer = match encode(inner, sequence, parts) {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            // The changes cannot be written, now or later: no later checkpoint would be complete.
+            tracing::error!(error = &error as &dyn std::error::Error, "state cannot be encoded");
+            inner.ledger.lock().fail(error);
+            return inner.finish_epochs();
+        }
+    };
+    let Some(files) = write_until_done(inner, options, sequence, &buffer) else { return };
+    let growth = buffer.growth();
+    let locals = files.iter().map(|file| file.local.clone()).collect();
+    let files = inner.ledger.lock().built(sequence, files, growth, started.elapsed());
+    for file in files {
+        upload::start(inner, file.run.object.key, file.local);
+    }
+    let buffer = inner.shared.ingesting.load(Ordering::Acquire).then_some(buffer);
+    let _ = inner.keeper.send(KeeperMessage::Built { sequence, files: locals, buffer });
+    inner.finish_epochs();
+}
+
+/// Encodes all layers and lets go of them, so that their owners can hand them over.
+fn encode(inner: &Inner, sequence: u64, parts: Vec<SealedPart>) -> Result<RunBuffer, StateError> {
+    let mut buffer = RunBuffer::new(inner.config.max_parallelism);
+    for SealedPart { layer, status } in parts {
+        layer.encode(&mut buffer)?;
+        drop(layer);
+        status.set_sequence(sequence);
+    }
+    buffer.sort();
+    Ok(buffer)
+}
+
+/// Writes the run; a full or read-only disk is waited for. `None` if the store stops.
+fn write_until_done(
+    inner: &Inner,
+    options: &Options,
+    sequence: u64,
+    buffer: &RunBuffer,
+) -> Option<Vec<WrittenFile>> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match write(inner, options, sequence, buffer) {
+            Ok(files) => return Some(files),
+            Err(error) => {
+                inner.build_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(sequence, error = &error as &dyn std::error::Error, "run not written, trying again");
+            }
+        }
+        inner.pause(pause);
+        if inner.is_stopping() {
+            return None;
+        }
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+fn write(inner: &Inner, options: &Options, sequence: u64, buffer: &RunBuffer) -> Result<Vec<WrittenFile>, StateError> {
+    let mut names = inner.file_names.run(sequence);
+    let mut writer = RunWriter::new(options, inner.config.max_file_bytes, || names.next_name());
+    buffer.emit(|key, value| {
+        if writer.is_full() {
+            writer.cut()?;
+        }
+        writer.put(key, value)
+    })?;
+    writer.finish()
+}

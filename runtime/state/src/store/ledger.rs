@@ -1,0 +1,412 @@
+//! The books of a worker's store: which epochs are open, which runs are being written, which files make up the chain, and which are
+//! no longer needed. No I/O: events come in as calls, what is to be done comes back.
+//!
+//! Runs are numbered in the order they are given to the builder, and built in that order. Two changes of one key come from one
+//! subtask, which hands its layers over in order; so the number orders them, and within the chain epoch and number do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_protocol::{CheckpointId, ObjectRef, RunKind, RunRef, WorkerIndex};
+
+use crate::backend::SealedSubtask;
+use crate::error::StateError;
+use crate::layers::SealedPart;
+use crate::sst::WrittenFile;
+use crate::store::{Done, EpochResult};
+
+/// Layers that are to become one run.
+pub(crate) struct BuildJob {
+    pub(crate) sequence: u64,
+    pub(crate) parts: Vec<SealedPart>,
+}
+
+/// A file of the chain.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainFile {
+    pub(crate) run: RunRef,
+    pub(crate) local: PathBuf,
+    /// Number of the run; a base has the number of the newest run in it.
+    pub(crate) sequence: u64,
+    /// False while an early run waits for the barrier that names its epoch.
+    named: bool,
+    /// The subtask of an early run.
+    backend: Option<u64>,
+    uploaded: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    epoch: Option<CheckpointId>,
+    backend: Option<u64>,
+}
+
+struct Epoch {
+    expected: usize,
+    submitted: usize,
+    parts: Vec<SealedPart>,
+    /// Subtasks with parts in `parts`.
+    members: BTreeSet<u64>,
+    closed: bool,
+    started_us: i64,
+    done: Option<Done>,
+}
+
+/// A file that the chain no longer names.
+struct Retired {
+    file: ChainFile,
+    /// The first version of the chain without it.
+    version: u64,
+}
+
+/// What an acknowledgement allows.
+#[derive(Default)]
+pub(crate) struct Acknowledged {
+    /// Local files that nothing needs any more.
+    pub(crate) unneeded: Vec<PathBuf>,
+    /// The base to build now, if one is due.
+    pub(crate) base: Option<BasePlan>,
+}
+
+/// A base to be built.
+#[derive(Debug)]
+pub(crate) struct BasePlan {
+    pub(crate) epoch: CheckpointId,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// When a base is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BasePolicy {
+    pub(crate) factor: f64,
+    pub(crate) max_runs: usize,
+    pub(crate) min_bytes: u64,
+    pub(crate) from_live_state: bool,
+}
+
+pub(crate) struct Ledger {
+    worker: WorkerIndex,
+    policy: BasePolicy,
+    sequence: u64,
+    jobs: BTreeMap<u64, Job>,
+    files: Vec<ChainFile>,
+    epochs: BTreeMap<CheckpointId, Epoch>,
+    /// Counts changes of the chain that drop files.
+    version: u64,
+    /// Version of the chain in each result that may still be acknowledged.
+    results: BTreeMap<CheckpointId, u64>,
+    retired: Vec<Retired>,
+    disowned: Vec<ObjectRef>,
+    base_running: bool,
+    base: Option<(CheckpointId, Vec<ChainFile>)>,
+    /// Bytes of live state added since the last base, estimated.
+    growth: i64,
+    uploaded_bytes: u64,
+    written_entries: u64,
+    build: Duration,
+    upload: Duration,
+    failed: Option<StateError>,
+}
+
+impl Ledger {
+    pub(crate) fn new(worker: WorkerIndex, policy: BasePolicy) -> Self {
+        Self {
+            worker,
+            policy,
+            sequence: 0,
+            jobs: BTreeMap::new(),
+            files: Vec::new(),
+            epochs: BTreeMap::new(),
+            version: 0,
+            results: BTreeMap::new(),
+            retired: Vec::new(),
+            disowned: Vec::new(),
+            base_running: false,
+            base: None,
+            growth: 0,
+            uploaded_bytes: 0,
+            written_entries: 0,
+            build: Duration::ZERO,
+            upload: Duration::ZERO,
+            failed: None,
+        }
+    }
+
+    /// Takes over the chain of a checkpoint, whose files are local now.
+    pub(crate) fn restore(&mut self, chain: Vec<(RunRef, PathBuf)>) {
+        let file =
+            |(run, local)| ChainFile { run, local, sequence: 0, named: true, backend: None, uploaded: true };
+        self.files = chain.into_iter().map(file).collect();
+    }
+
+    /// Opens an epoch that `expected` subtasks will submit to.
+    pub(crate) fn begin(&mut self, epoch: CheckpointId, expected: usize, started_us: i64, done: Done) {
+        let opened = Epoch {
+            expected,
+            submitted: 0,
+            parts: Vec::new(),
+            members: BTreeSet::new(),
+            closed: expected == 0,
+            started_us,
+            done: Some(done),
+        };
+        self.epochs.insert(epoch, opened);
+    }
+
+    /// Takes what a subtask sealed at the barrier of `epoch`. Returns the run to build once all have submitted. What comes for an
+    /// epoch that is not open (aborted, say) becomes a run of its own.
+    pub(crate) fn submit(&mut self, epoch: CheckpointId, sealed: SealedSubtask) -> Option<BuildJob> {
+        let SealedSubtask { parts, backend } = sealed;
+        if let Some(backend) = backend {
+            self.name_early_runs(backend, epoch);
+        }
+        let Some(open) = self.epochs.get_mut(&epoch).filter(|open| !open.closed) else {
+            return self.job(Some(epoch), None, parts);
+        };
+        open.submitted += 1;
+        open.closed = open.submitted == open.expected;
+        if !parts.is_empty() {
+            open.members.extend(backend);
+            open.parts.extend(parts);
+        }
+        if open.closed { self.flush(epoch) } else { None }
+    }
+
+    /// Takes what a subtask spilled before its barrier. What the same subtask submitted earlier is built first.
+    pub(crate) fn submit_early(&mut self, sealed: SealedSubtask) -> Vec<BuildJob> {
+        let SealedSubtask { parts, backend } = sealed;
+        let earlier = |open: &Epoch| backend.is_some_and(|backend| open.members.contains(&backend));
+        let epochs: Vec<_> = self.epochs.iter().filter(|(_, open)| earlier(open)).map(|(epoch, _)| *epoch).collect();
+        let mut jobs: Vec<_> = epochs.into_iter().filter_map(|epoch| self.flush(epoch)).collect();
+        jobs.extend(self.job(None, backend, parts));
+        jobs
+    }
+
+    /// Closes an epoch that will not become a checkpoint; what was submitted is built and stays in the chain.
+    pub(crate) fn abort(&mut self, epoch: CheckpointId) -> (Option<Done>, Option<BuildJob>) {
+        let job = self.flush(epoch);
+        (self.epochs.remove(&epoch).and_then(|open| open.done), job)
+    }
+
+    fn flush(&mut self, epoch: CheckpointId) -> Option<BuildJob> {
+        let open = self.epochs.get_mut(&epoch)?;
+        open.members.clear();
+        let parts = std::mem::take(&mut open.parts);
+        self.job(Some(epoch), None, parts)
+    }
+
+    fn job(&mut self, epoch: Option<CheckpointId>, backend: Option<u64>, parts: Vec<SealedPart>) -> Option<BuildJob> {
+        if parts.is_empty() {
+            return None;
+        }
+        self.sequence += 1;
+        self.jobs.insert(self.sequence, Job { epoch, backend });
+        Some(BuildJob { sequence: self.sequence, parts })
+    }
+
+    fn name_early_runs(&mut self, backend: u64, epoch: CheckpointId) {
+        for job in self.jobs.values_mut().filter(|job| job.epoch.is_none() && job.backend == Some(backend)) {
+            job.epoch = Some(epoch);
+        }
+        for file in self.files.iter_mut().filter(|file| !file.named && file.backend == Some(backend)) {
+            file.named = true;
+            file.run.epoch = epoch;
+        }
+        self.order();
+    }
+
+    /// Brings the chain into epoch order; files without a name come last.
+    fn order(&mut self) {
+        self.files.sort_by_key(|file| (!file.named, file.run.epoch, file.sequence));
+    }
+
+    /// Takes a run that was written; returns its files, to be uploaded.
+    pub(crate) fn built(&mut self, sequence: u64, files: Vec<WrittenFile>, growth: i64, build: Duration) -> Vec<ChainFile> {
+        let Some(Job { epoch, backend }) = self.jobs.remove(&sequence) else { return Vec::new() };
+        self.growth += growth;
+        self.build += build;
+        let files: Vec<_> = files
+            .into_iter()
+            .map(|file| {
+                self.written_entries += file.entries;
+                self.chain_file(file, RunKind::Run, epoch, sequence, backend)
+            })
+            .collect();
+        self.files.extend(files.iter().cloned());
+        self.order();
+        files
+    }
+
+    fn chain_file(
+        &self,
+        file: WrittenFile,
+        kind: RunKind,
+        epoch: Option<CheckpointId>,
+        sequence: u64,
+        backend: Option<u64>,
+    ) -> ChainFile {
+        let WrittenFile { object, local, entries, key_groups } = file;
+        let run = RunRef {
+            kind,
+            epoch: epoch.unwrap_or_default(),
+            worker: self.worker,
+            key_groups,
+            entries,
+            file_bytes: object.length,
+            object,
+        };
+        ChainFile { run, local, sequence, named: epoch.is_some(), backend, uploaded: false }
+    }
+
+    /// Notes that an object is durable in the store.
+    pub(crate) fn uploaded(&mut self, key: &str, took: Duration) {
+        let base = self.base.iter_mut().flat_map(|(_, files)| files);
+        for file in self.files.iter_mut().chain(base).filter(|file| file.run.object.key == key && !file.uploaded) {
+            file.uploaded = true;
+            self.uploaded_bytes += file.run.object.length;
+            self.upload += took;
+        }
+        self.replace_by_base();
+    }
+
+    /// Takes a base that was written; returns its files, to be uploaded. It replaces what it contains once it is durable.
+    pub(crate) fn base_built(&mut self, epoch: CheckpointId, files: Vec<WrittenFile>) -> Vec<ChainFile> {
+        let newest = self.files.iter().filter(|file| file.named && file.run.epoch <= epoch);
+        let sequence = newest.map(|file| file.sequence).max().unwrap_or(0);
+        let files: Vec<_> = files
+            .into_iter()
+            .map(|file| self.chain_file(file, RunKind::Base, Some(epoch), sequence, None))
+            .collect();
+        self.base = Some((epoch, files.clone()));
+        self.replace_by_base();
+        files
+    }
+
+    /// Notes that a base will not be finished.
+    pub(crate) fn base_failed(&mut self) {
+        self.base_running = false;
+    }
+
+    fn replace_by_base(&mut self) {
+        let Some((epoch, files)) = self.base.take_if(|(_, files)| files.iter().all(|file| file.uploaded)) else { return };
+        self.version += 1;
+        let (replaced, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.files).into_iter().partition(|file| file.named && file.run.epoch <= epoch);
+        let version = self.version;
+        self.retired.extend(replaced.into_iter().map(|file| Retired { file, version }));
+        self.files = files.into_iter().chain(kept).collect();
+        self.order();
+        self.base_running = false;
+        self.growth = 0;
+    }
+
+    /// Makes every open and later epoch fail: changes were lost that a later checkpoint would need.
+    pub(crate) fn fail(&mut self, error: StateError) {
+        self.failed.get_or_insert(error);
+    }
+
+    /// The epochs that are complete now, with their results.
+    pub(crate) fn take_finished(
+        &mut self,
+        now_us: i64,
+        states: impl FnOnce() -> Vec<weir_protocol::StateInfo>,
+    ) -> Vec<(Done, Result<EpochResult, StateError>)> {
+        if let Some(error) = &self.failed {
+            let open = std::mem::take(&mut self.epochs).into_values();
+            return open.filter_map(|open| open.done).map(|done| (done, Err(error.clone()))).collect();
+        }
+        let mut finished = Vec::new();
+        let complete: Vec<_> = self.epochs.keys().copied().take_while(|epoch| self.is_complete(*epoch)).collect();
+        if complete.is_empty() {
+            return finished;
+        }
+        let states = states();
+        for epoch in complete {
+            let Some(open) = self.epochs.remove(&epoch) else { continue };
+            let chain: Vec<RunRef> =
+                self.files.iter().filter(|file| file.named && file.run.epoch <= epoch).map(|file| file.run.clone()).collect();
+            self.results.insert(epoch, self.version);
+            let result = EpochResult {
+                epoch,
+                bytes_full: chain.iter().map(|run| run.object.length).sum(),
+                chain,
+                states: states.clone(),
+                bytes_uploaded: std::mem::take(&mut self.uploaded_bytes),
+                entries: std::mem::take(&mut self.written_entries),
+                build: std::mem::take(&mut self.build),
+                upload: std::mem::take(&mut self.upload),
+                started_at_us: open.started_us,
+                finished_at_us: now_us,
+            };
+            finished.extend(open.done.map(|done| (done, Ok(result))));
+        }
+        finished
+    }
+
+    fn is_complete(&self, epoch: CheckpointId) -> bool {
+        let is_old = |of: Option<CheckpointId>| of.is_some_and(|of| of <= epoch);
+        self.epochs.get(&epoch).is_some_and(|open| open.closed)
+            && !self.jobs.values().any(|job| is_old(job.epoch))
+            && !self.files.iter().any(|file| file.named && file.run.epoch <= epoch && !file.uploaded)
+    }
+
+    /// Notes that the checkpoint of `epoch` exists.
+    pub(crate) fn acknowledge(&mut self, epoch: CheckpointId) -> Acknowledged {
+        let mut acknowledged = Acknowledged::default();
+        if let Some(version) = self.results.get(&epoch).copied() {
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.retired).into_iter().partition(|retired| retired.version <= version);
+            self.retired = kept;
+            for Retired { file, .. } in gone {
+                self.disowned.push(file.run.object);
+                acknowledged.unneeded.push(file.local);
+            }
+        }
+        self.results.retain(|of, _| *of > epoch);
+        acknowledged.base = self.plan_base(epoch);
+        acknowledged
+    }
+
+    fn plan_base(&mut self, epoch: CheckpointId) -> Option<BasePlan> {
+        let BasePolicy { factor, max_runs, min_bytes, from_live_state } = self.policy;
+        let files: Vec<_> = self.files.iter().filter(|file| file.named && file.run.epoch <= epoch).collect();
+        let bytes = |kind: RunKind| -> u64 {
+            files.iter().filter(|file| file.run.kind == kind).map(|file| file.run.object.length).sum()
+        };
+        let runs = files.iter().filter(|file| file.run.kind == RunKind::Run).count();
+        let live = bytes(RunKind::Base).saturating_add_signed(self.growth) as f64;
+        let outweigh = bytes(RunKind::Run) as f64 > (live * factor).max(min_bytes as f64);
+        if self.base_running || !(outweigh || runs > max_runs) {
+            return None;
+        }
+        self.base_running = true;
+        let contained = |file: &&ChainFile| from_live_state || (file.named && file.run.epoch <= epoch);
+        Some(BasePlan { epoch, files: self.files.iter().filter(contained).map(|file| file.local.clone()).collect() })
+    }
+
+    /// Objects that no later chain of this worker names.
+    pub(crate) fn take_disowned(&mut self) -> Vec<ObjectRef> {
+        std::mem::take(&mut self.disowned)
+    }
+
+    /// All files in the order they must be ingested, and the number up to which this is everything.
+    pub(crate) fn everything_built(&self) -> (Vec<PathBuf>, u64) {
+        let mut files: Vec<_> = self.files.iter().collect();
+        // Restored files have number 0 and stay in chain order; a base replaces what is numbered up to it.
+        files.sort_by_key(|file| (file.run.kind == RunKind::Run && file.sequence > 0, file.sequence));
+        let pending = self.jobs.keys().next().map(|first| first - 1);
+        (files.into_iter().map(|file| file.local.clone()).collect(), pending.unwrap_or(self.sequence))
+    }
+
+    /// Bytes of files that are not in the object store yet.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        let base = self.base.iter().flat_map(|(_, files)| files);
+        self.files.iter().chain(base).filter(|file| !file.uploaded).map(|file| file.run.object.length).sum()
+    }
+
+    /// Number of files and bytes of the chain, and whether a base is being built.
+    pub(crate) fn totals(&self) -> (usize, u64, bool) {
+        (self.files.len(), self.files.iter().map(|file| file.run.object.length).sum(), self.base_running)
+    }
+}
