@@ -303,6 +303,8 @@ impl<S: Source> Task<S> {
             }
             let count = self.batch.len() as u64;
             self.ctx.metrics.records_in.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+            let bytes = self.batch.records.first().map_or(0, |record| crate::record::estimate_bytes(record) as u64 * count);
+            self.ctx.metrics.bytes_in.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
             self.ctx.metrics.records_out.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
             let pushed = self.out.batch(cx, &mut self.batch);
             return match pushed {

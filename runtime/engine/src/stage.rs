@@ -66,6 +66,8 @@ pub struct Snapshot {
 pub struct OperatorMetrics {
     /// Records taken.
     pub records_in: AtomicU64,
+    /// Bytes taken by a source, estimated from one record per batch; other operators leave it at 0.
+    pub bytes_in: AtomicU64,
     /// Records handed on, side outputs included.
     pub records_out: AtomicU64,
     /// Records behind the watermark that were dropped or sent to the late side output.

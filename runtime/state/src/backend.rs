@@ -23,8 +23,8 @@ use crate::value::{Value, type_fingerprint};
 
 /// Sealed layers a subtask may have waiting before it stops reading.
 pub const MAX_SEALED_LAYERS: usize = 8;
-/// A dirty table smaller than this is not worth an early run.
-const MIN_SPILL_BYTES: usize = 1 << 20;
+/// Changes of fewer bytes are not worth an early run.
+const MIN_SPILL_BYTES: usize = 4 << 10;
 /// No dirty table grows beyond this: positions in run builders are 32 bits wide.
 const MAX_DIRTY_BYTES: usize = 2 << 30;
 
@@ -298,7 +298,9 @@ impl<K: Key> Backend<K> {
         let more = self.tables.iter_mut().fold(false, |more, table| table.maintain(&discard) | more);
         let usage = self.publish();
         self.store.wake_if_ingest_is_wanted();
-        if usage.dirty > self.spill_at() {
+        // While the worker is over its budget, whoever has nothing on its way gives what it has: someone must.
+        let stuck = self.sealed_layers == 0 && usage.dirty > 0 && self.is_over_budget();
+        if stuck || usage.dirty > self.spill_at() {
             self.spill();
         }
         more
@@ -308,9 +310,12 @@ impl<K: Key> Backend<K> {
     /// layers wait, changes fill their budget, or the store cannot get rid of its runs.
     pub fn must_pause(&self) -> bool {
         let shared = &self.store.shared;
-        self.sealed_layers > MAX_SEALED_LAYERS
-            || shared.write_bytes.load(Ordering::Relaxed) > shared.budget.write
-            || shared.blocked.load(Ordering::Relaxed)
+        self.sealed_layers > MAX_SEALED_LAYERS || self.is_over_budget() || shared.blocked.load(Ordering::Relaxed)
+    }
+
+    fn is_over_budget(&self) -> bool {
+        let shared = &self.store.shared;
+        shared.write_bytes.load(Ordering::Relaxed) > shared.budget.write
     }
 
     /// Bytes of dirty at which this subtask spills: half its fair share, so that the other half can be sealed meanwhile.

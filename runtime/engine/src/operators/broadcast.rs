@@ -107,7 +107,7 @@ impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> TwoInpu
     fn process_left(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         self.batch_keys.fill(&self.key, &batch.records);
-        self.core.backend.prefetch(self.batch_keys.pairs()).map_err(|error| self.core.failed(error))?;
+        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(|error| self.core.failed(error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let time = batch.time(index);
             let mut context =

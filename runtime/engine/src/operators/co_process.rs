@@ -68,7 +68,7 @@ impl<K: Key, A: Record, B: Record, P: CoProcessFunction<K, A, B>> CoProcess<K, A
         call: impl Fn(&mut P, &T, &mut ProcessContext<'_, '_, K, P::Out>) -> Result<(), UserError>,
     ) -> Result<(), TaskError> {
         let ctx = out.ctx;
-        self.core.backend.prefetch(self.batch_keys.pairs()).map_err(|error| self.core.failed(error))?;
+        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(|error| self.core.failed(error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let time = batch.time(index);
             let mut context =

@@ -120,7 +120,7 @@ pub fn run(how: &Run, graph: Graph) -> Result<(), String> {
 async fn drive(how: &Run, graph: Graph) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a directory");
     let max_parallelism = MaxParallelism::new(16).expect("allowed");
-    let objects = Arc::new(weir_storage::memory::MemoryStore::new());
+    let objects = Arc::new(weir_storage::MemoryStore::new());
     let mut config = StoreConfig::new(dir.path(), objects, tokio::runtime::Handle::current(), max_parallelism, Generation(1));
     config.backend = how.backend;
     let store = tokio::task::spawn_blocking(move || WorkerStore::open(config, None)).await.expect("no panic").expect("the store opens");

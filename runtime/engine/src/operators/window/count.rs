@@ -65,7 +65,7 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
         let failed = |error| state_error(ctx, error);
         self.batch_keys.fill(&self.key, &batch.records);
         let backend = &mut self.core.backend;
-        backend.prefetch(self.batch_keys.pairs()).map_err(failed)?;
+        backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(failed)?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let count = backend.value_mut(self.counts).entry(hash, key).map_err(failed)?.get_or_insert(0);
             let number = (*count / self.records) as i64;

@@ -159,7 +159,7 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
             TimeDomain::Processing => i64::MIN,
         };
         let keys = std::mem::replace(&mut self.batch_keys, BatchKeys::new());
-        self.core.backend.prefetch(keys.pairs()).map_err(|error| state_error(ctx, error))?;
+        self.core.backend.prefetch(&keys.hashes, &keys.keys).map_err(|error| state_error(ctx, error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(keys.pairs()).enumerate() {
             let time = match self.spec.domain {
                 TimeDomain::Event => batch.time(index).ok_or_else(|| no_event_time(ctx))?,

@@ -119,7 +119,7 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
         let ctx = out.ctx;
         let failed = |error| state_error(ctx, error);
         self.batch_keys.fill(&self.key, &batch.records);
-        self.core.backend.prefetch(self.batch_keys.pairs()).map_err(failed)?;
+        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(failed)?;
         let current = match self.spec.domain {
             TimeDomain::Event => self.core.watermark,
             TimeDomain::Processing => i64::MIN,
