@@ -7,7 +7,7 @@
 //! | | name |
 //! |---|---|
 //! | hidden | `.weir-<hash of the job id>-<operator>-<subtask>-g<generation>-<number>.inprogress` |
-//! | final | `<operator>-<epoch, ten digits>-<subtask>.<extension>`, further files of an epoch `…-<subtask>-<part>.<extension>` |
+//! | final | `<operator>-<epoch, ten digits>-<subtask>.<extension>`, further files of an epoch `…-<subtask>_<part>.<extension>` |
 //!
 //! The final name is fixed when the epoch is frozen and stored in the checkpoint, so that a commit can be repeated by
 //! anyone. A hidden file carries a number instead of its epoch, which is not known before its barrier arrives.

@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use weir_engine::record::Record;
@@ -21,14 +21,16 @@ use crate::format::Decode;
 
 mod discover;
 mod error;
+mod input;
 mod lines;
 mod position;
 mod reader;
+mod records;
 
 pub use error::FileError;
 
 use discover::Roots;
-use reader::{OpenFile, Opener};
+use reader::{OpenFiles, Opener, Part};
 
 /// What happens with a line that is not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,9 @@ pub enum OnError {
 
 /// Longest line (in CSV: record) in bytes unless the source says otherwise.
 pub const DEFAULT_MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Files of a source that are open at a time in one process, unless the source says otherwise.
+pub const DEFAULT_OPEN_FILES: usize = 64;
 
 /// Smallest range that a file may be divided into, in bytes.
 const MIN_RANGE_BYTES: u64 = 64 * 1024;
@@ -62,6 +67,7 @@ struct Options {
     max_line_bytes: usize,
     range_bytes: Option<u64>,
     skipped: Arc<AtomicU64>,
+    open_files: OpenFiles,
 }
 
 impl Options {
@@ -88,6 +94,7 @@ impl<T: Record> FileSource<T> {
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             range_bytes: None,
             skipped: Arc::default(),
+            open_files: OpenFiles::new(DEFAULT_OPEN_FILES),
         };
         Self { roots, follow: None, options, opener: reader::opener(format) }
     }
@@ -126,6 +133,13 @@ impl<T: Record> FileSource<T> {
     #[must_use]
     pub fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.options.max_line_bytes = bytes.max(1);
+        self
+    }
+
+    /// How many files are open at a time in one process (at least one). The splits of the others wait, and hold the watermark back.
+    #[must_use]
+    pub fn open_files(mut self, most: usize) -> Self {
+        self.options.open_files = OpenFiles::new(most);
         self
     }
 
@@ -182,11 +196,11 @@ impl<T: Record> Source for FileSource<T> {
 
 impl<T> FileSource<T> {
     /// The file, or the part of it, that a split names.
-    fn resolve(&self, split: &SplitId) -> Result<OpenFile, FileError> {
-        let whole = || -> Result<OpenFile, FileError> {
+    fn resolve(&self, split: &SplitId) -> Result<Part, FileError> {
+        let whole = || -> Result<Part, FileError> {
             let path = self.roots.path_of(&split.0)?;
             let compression = self.options.compression(&path);
-            Ok(OpenFile { path, compression, range: None })
+            Ok(Part { path, compression, range: None })
         };
         let Some(size) = self.options.range_bytes else { return whole() };
         let Some((name, index)) = parse_range(&split.0, size) else {
@@ -198,7 +212,7 @@ impl<T> FileSource<T> {
         };
         let path = self.roots.path_of(name)?;
         let start = index.saturating_mul(size);
-        Ok(OpenFile { path, compression: Compression::None, range: Some(start..start.saturating_add(size)) })
+        Ok(Part { path, compression: Compression::None, range: Some(start..start.saturating_add(size)) })
     }
 }
 
@@ -207,11 +221,6 @@ fn parse_range(split: &str, size: u64) -> Option<(&str, u64)> {
     let (name, range) = split.rsplit_once('@')?;
     let (found, index) = range.split_once('-')?;
     (found.parse() == Ok(size)).then_some((name, index.parse().ok()?))
-}
-
-/// Adds to the counter of skipped lines.
-fn count_skipped(options: &Options) {
-    options.skipped.fetch_add(1, Ordering::Relaxed);
 }
 
 #[cfg(test)]

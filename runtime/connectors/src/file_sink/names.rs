@@ -36,7 +36,8 @@ impl Author {
         let Self { operator, subtask, .. } = self;
         match part {
             0 => format!("{operator}-{:010}-{subtask}.{extension}", epoch.0),
-            _ => format!("{operator}-{:010}-{subtask}-{part}.{extension}", epoch.0),
+            // The underscore sorts after the dot: names in order are records in order.
+            _ => format!("{operator}-{:010}-{subtask}_{part:04}.{extension}", epoch.0),
         }
     }
 
@@ -86,7 +87,7 @@ mod tests {
         let author = author("job", "counts");
         assert_eq!(author.hidden(7), ".weir-a8cb4167536acdd9-counts-3-g12-7.inprogress");
         assert_eq!(author.target(CheckpointId(42), 0, "jsonl"), "counts-0000000042-3.jsonl");
-        assert_eq!(author.target(CheckpointId(42), 1, "csv.gz"), "counts-0000000042-3-1.csv.gz");
+        assert_eq!(author.target(CheckpointId(42), 1, "csv.gz"), "counts-0000000042-3_0001.csv.gz");
     }
 
     #[test]

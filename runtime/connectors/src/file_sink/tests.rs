@@ -116,7 +116,7 @@ fn large_epochs_go_to_several_files_in_every_compression() {
         let files = visible(sink.directory());
         let name = |part| match part {
             0 => format!("out-0000000001-0.jsonl{suffix}"),
-            _ => format!("out-0000000001-0-{part}.jsonl{suffix}"),
+            _ => format!("out-0000000001-0_{part:04}.jsonl{suffix}"),
         };
         let lines: Vec<String> = (0..handles.len()).flat_map(|part| files[&name(part)].clone()).collect();
         assert_eq!(lines, texts(0..200_000));
@@ -146,6 +146,30 @@ fn very_many_files_of_one_epoch_are_not_all_open_at_once() {
 
 #[test]
 fn a_header_opens_every_file() {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Row {
+        id: u64,
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut sink = FileSink::<Row>::new(directory.path(), Csv::new().with_header());
+    Arc::make_mut(&mut sink.settings).roll_bytes = 1000;
+    let mut writer = sink.open(&context(0, 1)).unwrap();
+    writer.write(&mut Batch::untimed((0..1000).map(|id| Row { id }).collect())).unwrap();
+    let handles = writer.freeze(CheckpointId(1)).unwrap().unwrap().prepare().unwrap();
+    for handle in &handles {
+        sink.committer().unwrap().commit(handle).unwrap();
+    }
+    let files = visible(directory.path());
+    assert!(files.len() > 1 && files.len() == handles.len());
+    for (handle, lines) in handles.iter().zip(files.values()) {
+        assert_eq!(lines[0], "id");
+        assert_eq!(lines.len() as u64, handle["records"].as_u64().unwrap() + 1);
+        assert_eq!(lines.iter().filter(|line| *line == "id").count(), 1);
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_encoded_leaves_no_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let sink = FileSink::<(u64, String)>::new(
         directory.path(),

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use tempfile::TempDir;
 use weir_engine::source::Progress;
 
 use super::*;
-use crate::format::{Csv, JsonLines, TextLines};
+use crate::format::{Csv, CsvRows, JsonLines, TextLines};
 
 /// A directory with these files.
 fn directory(files: &[(&str, &[u8])]) -> TempDir {
@@ -285,13 +286,55 @@ fn csv_with_a_header_goes_on_in_the_middle() {
     for name in ["a.csv", "a.csv.gz"] {
         assert_eq!(read(&source, name, None).unwrap(), all);
         let mut reader = source.open(&SplitId(name.into()), None).unwrap();
-        assert_eq!(reader.position()["offset"], 11);
+        assert_eq!(reader.position()["offset"], 0);
         assert_eq!(read(&source, name, Some(&reader.position())).unwrap(), all);
         reader.read(1, &mut Vec::new()).unwrap();
         assert_eq!(reader.position()["line"], 4);
         assert_eq!(read(&source, name, Some(&reader.position())).unwrap(), all[1..]);
     }
     assert_eq!(error(&files, &source, "b.csv", None), "b.csv:2: missing field `name`: \"1,a\"");
+}
+
+#[test]
+fn a_wrong_header_is_refused_before_anything_is_read() {
+    let files = directory(&[(
+        "a.csv",
+        b"auction,bidder
+1,2
+",
+    )]);
+    let source = FileSource::new(files.path(), CsvRows::<crate::nexmark::Bid>::new().with_header());
+    let Err(error) = source.open(&SplitId("a.csv".into()), None) else { panic!("the header was taken") };
+    let expected = "a.csv:1: the header does not name the columns auction,bidder,price,channel,url,dateTime,extra: \
+                    \"auction,bidder\"";
+    assert!(error.message.ends_with(expected), "{error}");
+}
+
+#[test]
+fn only_so_many_files_are_open_at_a_time() {
+    let files = directory(&[("a", b"1\n2\n"), ("b", b"3\n"), ("c", b"4\n")]);
+    let source = FileSource::new(files.path(), TextLines).open_files(2);
+    let mut readers: Vec<_> =
+        source.discover().unwrap().iter().map(|split| Some(source.open(split, None).unwrap())).collect();
+    let mut lines = Vec::new();
+    let mut waits = 0;
+    let mut read = |index: usize, lines: &mut Vec<String>| {
+        let Some(reader) = &mut readers[index] else { return };
+        match reader.read(1, lines).unwrap() {
+            Progress::Ready => {}
+            Progress::WaitFor(_) => {
+                waits += 1;
+                assert_eq!(reader.position(), json!({"offset": 0, "line": 1, "length": 2}));
+            }
+            Progress::End => readers[index] = None,
+        }
+    };
+    for index in [0, 1, 2, 0, 2, 1, 2, 0, 2] {
+        read(index, &mut lines);
+    }
+    assert_eq!(lines, ["1", "3", "2", "4"]);
+    assert_eq!(waits, 2);
+    assert!(readers.iter().all(Option::is_none));
 }
 
 /// A source whose ranges may be smaller than users may have them.
@@ -341,13 +384,14 @@ proptest! {
                 let whole = read(&source, &split.0, None).unwrap();
                 let mut reader = source.open(&split, None).unwrap();
                 let mut head = Vec::new();
+                let mut progress = Progress::Ready;
                 loop {
-                    let progress = reader.read(max, &mut head).unwrap();
                     let rest = read(&source, &split.0, Some(&reader.position())).unwrap();
                     prop_assert_eq!([head.clone(), rest].concat(), whole.clone());
                     if progress == Progress::End {
                         break;
                     }
+                    progress = reader.read(max, &mut head).unwrap();
                 }
                 all.extend(whole);
             }

@@ -6,6 +6,13 @@ use super::{Decode, Encode, FormatError, RawRecord};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextLines;
 
+impl TextLines {
+    /// The format.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
 impl Decode for TextLines {
     type Item = String;
 
