@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, CompactionDecision, DB, DBCompressionType, DataBlockIndexType, IngestExternalFileOptions,
-    LogLevel, Options, ReadOptions,
+    BlockBasedOptions, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
+    DataBlockIndexType, IngestExternalFileOptions, LogLevel, Options, ReadOptions,
 };
 
 use crate::error::StateError;
@@ -100,7 +100,10 @@ impl Rocks {
                 options
             }
         };
-        let db = DB::open(&options, &path).map_err(|source| StateError::rocks("create database", &path, source))?;
+        // Named, because only a named family has the handle that multi-get asks for.
+        let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
+        let db = DB::open_cf_descriptors(&options, &path, [family])
+            .map_err(|source| StateError::rocks("create database", &path, source))?;
         Ok(Self { db, path, read: ReadOptions::default() })
     }
 
@@ -161,7 +164,7 @@ impl Past for Rocks {
         keys: &[&[u8]],
         found: &mut dyn FnMut(usize, &[u8]) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        let family = self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME).expect("every database has it");
+        let family = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("every database has it");
         let values = self.db.batched_multi_get_cf_opt(&family, keys, true, &self.read);
         for (index, value) in values.into_iter().enumerate() {
             if let Some(value) = value.map_err(self.error("read from"))? {

@@ -11,7 +11,6 @@ mod ledger;
 mod restore;
 mod upload;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -109,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) stop: tokio::sync::watch::Sender<bool>,
     pub(crate) uploads: tokio::sync::Semaphore,
     keeper: Sender<KeeperMessage>,
+    pub(crate) directory: restore::Directory,
     pub(crate) file_names: restore::FileNames,
     pub(crate) upload_failures: AtomicU64,
     pub(crate) build_failures: AtomicU64,
@@ -172,6 +172,7 @@ impl WorkerStore {
             uploads: tokio::sync::Semaphore::new(PARALLEL_UPLOADS),
             keeper,
             file_names: directory.file_names(&config),
+            directory: directory.clone(),
             upload_failures: AtomicU64::new(0),
             build_failures: AtomicU64::new(0),
             bases_built: AtomicU64::new(0),
@@ -372,10 +373,6 @@ impl Inner {
         while !self.is_stopping() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20).min(time));
         }
-    }
-
-    pub(crate) fn scratch_dir(&self, name: &str) -> PathBuf {
-        self.config.dir.join(name)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ use crate::rocks::{Purpose, Rocks, file_options};
 use crate::run_buffer::{key_head, split_head};
 use crate::sst::{RunWriter, WrittenFile};
 use crate::store::ledger::BasePlan;
+use crate::store::restore::fetch_if_missing;
 use crate::store::{Inner, upload};
 use crate::value::split_expiry;
 
@@ -131,25 +133,29 @@ pub(super) fn start(inner: &Arc<Inner>, plan: BasePlan) {
 }
 
 fn build(inner: &Inner, plan: BasePlan) -> Result<Vec<WrittenFile>, StateError> {
-    let scratch = inner.scratch_dir("base");
-    let clear = || match std::fs::remove_dir_all(&scratch) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(StateError::local("remove directory", &scratch, source))
-        }
-        _ => Ok(()),
-    };
-    clear()?;
-    std::fs::create_dir_all(&scratch).map_err(|source| StateError::local("create directory", &scratch, source))?;
+    let scratch = inner.directory.base();
+    let result = build_in(inner, plan, &scratch);
+    if let Err(error) = std::fs::remove_dir_all(&scratch)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(directory = %scratch.display(), error = &error as &dyn std::error::Error, "not removed");
+    }
+    result
+}
+
+fn build_in(inner: &Inner, plan: BasePlan, scratch: &Path) -> Result<Vec<WrittenFile>, StateError> {
+    std::fs::create_dir_all(scratch).map_err(|source| StateError::local("create directory", scratch, source))?;
+    for (object, local) in &plan.files {
+        fetch_if_missing(&inner.config, object, local)?;
+    }
+    let files: Vec<_> = plan.files.into_iter().map(|(_, local)| local).collect();
     let rocks = Rocks::create(scratch.join("db"), Purpose::Merge)?;
-    rocks.ingest(&plan.files, &scratch.join("links"))?;
+    rocks.ingest(&files, &scratch.join("links"))?;
     let states = inner.schema.lock().states();
     let off_by_one = inner.config.defects.range_end_off_by_one;
     let owned = inner.ownership.lock().of_states(&states, off_by_one);
     let now = inner.shared.clock.load(Ordering::Relaxed);
-    let files = write(inner, &rocks, &owned, now)?;
-    drop(rocks);
-    clear()?;
-    Ok(files)
+    write(inner, &rocks, &owned, now)
 }
 
 fn write(

@@ -73,7 +73,8 @@ pub(crate) struct Acknowledged {
 #[derive(Debug)]
 pub(crate) struct BasePlan {
     pub(crate) epoch: CheckpointId,
-    pub(crate) files: Vec<PathBuf>,
+    /// What it is made of, in chain order, and where that is.
+    pub(crate) files: Vec<(ObjectRef, PathBuf)>,
 }
 
 /// When a base is due.
@@ -382,7 +383,8 @@ impl Ledger {
         }
         self.base_running = true;
         let contained = |file: &&ChainFile| from_live_state || (file.named && file.run.epoch <= epoch);
-        Some(BasePlan { epoch, files: self.files.iter().filter(contained).map(|file| file.local.clone()).collect() })
+        let place = |file: &ChainFile| (file.run.object.clone(), file.local.clone());
+        Some(BasePlan { epoch, files: self.files.iter().filter(contained).map(place).collect() })
     }
 
     /// Objects that no later chain of this worker names.

@@ -3,7 +3,7 @@
 //! ```text
 //! runs/<object key, escaped>     local copies of the chain's files
 //! db-<generation>-<nonce>/       RocksDB; always built anew
-//! links-…/  base/                scratch
+//! links-…/  base-…/              scratch
 //! ```
 //! A local file is used only if the chain names it with this length and it was written to its end; everything else is removed. What
 //! is missing is downloaded, several files at a time, verified, and ingested in chain order while the rest is on its way.
@@ -27,6 +27,8 @@ use crate::sst::{checksum, looks_complete};
 /// Files that are downloaded at the same time.
 const PARALLEL_DOWNLOADS: usize = 8;
 const RUNS: &str = "runs";
+/// How the names of directories begin that no later process reads.
+const SCRATCH: [&str; 3] = ["db-", "links-", "base-"];
 
 /// A store's work directory.
 #[derive(Debug, Clone)]
@@ -45,9 +47,11 @@ impl Directory {
         for entry in entries {
             let path = entry.map_err(|source| StateError::local("list directory", &root, source))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("db-") || name.starts_with("links-") || name == "base" {
-                std::fs::remove_dir_all(&path)
-                    .map_err(|source| StateError::local("remove directory", &path, source))?;
+            // A process that was replaced may still write there; its names are its own, so what is left of them harms nobody.
+            if SCRATCH.iter().any(|scratch| name.starts_with(scratch))
+                && let Err(error) = std::fs::remove_dir_all(&path)
+            {
+                tracing::warn!(directory = %path.display(), error = &error as &dyn std::error::Error, "not removed");
             }
         }
         Ok(Self { root, instance: format!("{}-{:08x}", config.generation, nonce()) })
@@ -59,6 +63,10 @@ impl Directory {
 
     pub(crate) fn links(&self) -> PathBuf {
         self.root.join(format!("links-{}", self.instance))
+    }
+
+    pub(crate) fn base(&self) -> PathBuf {
+        self.root.join(format!("base-{}", self.instance))
     }
 
     pub(crate) fn local(&self, object: &str) -> PathBuf {
@@ -233,6 +241,19 @@ fn fetch_and_ingest(
         fetched?;
         missing.remove(&index);
     }
+}
+
+/// Brings a file of the chain here if it is not, or not whole.
+pub(crate) fn fetch_if_missing(config: &StoreConfig, object: &ObjectRef, local: &Path) -> Result<(), StateError> {
+    if looks_complete(local, object.length) {
+        return Ok(());
+    }
+    let (tx, arrival) = channel();
+    let (objects, object, local) = (Arc::clone(&config.objects), object.clone(), local.to_owned());
+    config.runtime.spawn(async move {
+        let _ = tx.send(download(&*objects, &object, &local).await);
+    });
+    arrival.recv().unwrap_or(Err(StateError::ShutDown))
 }
 
 async fn download(objects: &dyn ObjectStore, object: &ObjectRef, local: &Path) -> Result<(), StateError> {

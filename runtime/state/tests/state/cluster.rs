@@ -83,6 +83,14 @@ pub struct Worker {
     pub subtasks: Vec<Subtask>,
 }
 
+impl Worker {
+    /// Ends the process as a kill would, apart from its threads.
+    pub fn kill(self) {
+        drop(self.subtasks);
+        self.store.shutdown();
+    }
+}
+
 pub struct Cluster {
     pub workers: Vec<Worker>,
     pub parallelism: u32,
@@ -215,9 +223,6 @@ impl Cluster {
 
     /// Ends all processes as a kill would, apart from their threads.
     pub fn kill(self) {
-        for worker in self.workers {
-            drop(worker.subtasks);
-            worker.store.shutdown();
-        }
+        self.workers.into_iter().for_each(Worker::kill);
     }
 }

@@ -1,11 +1,5 @@
 //! The state engine against a reference model, across seals, aborts, restores and rescales, and with damaged storage.
 
 mod cluster;
-mod defects;
-mod durability;
-mod formats;
-mod hand_over;
 mod model;
-mod restore;
 mod scenario;
-mod ttl;
