@@ -1,6 +1,6 @@
 //! Records as lines on standard output, for looking at a job while it runs.
 //!
-//! Lines leave in whole, when the stream goes idle, at every barrier, or when [`BUFFER_BYTES`] have gathered. After a
+//! Lines leave in whole, when the stream goes idle, at every barrier, or when `BUFFER_BYTES` have gathered. After a
 //! restore records that were shown before are shown again: what a terminal has shown cannot be taken back.
 
 use std::io::{ErrorKind, Write};
