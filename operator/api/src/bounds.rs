@@ -39,8 +39,8 @@ pub struct DurationBounds {
 pub struct QuantityBounds {
     /// The smallest quantity allowed.
     pub min: &'static str,
-    /// The largest quantity allowed; `None` if there is none worth naming.
-    pub max: Option<&'static str>,
+    /// The largest quantity allowed. There is always one: Kubernetes reads larger numbers than [`Quantity`] does.
+    pub max: &'static str,
     /// What to do about a value outside.
     pub hint: &'static str,
 }
@@ -54,7 +54,7 @@ const fn millis(min: u64, max: u64, hint: &'static str) -> DurationBounds {
 }
 
 const fn quantities(min: &'static str, max: &'static str, hint: &'static str) -> QuantityBounds {
-    QuantityBounds { min, max: Some(max), hint }
+    QuantityBounds { min, max, hint }
 }
 
 const SECOND: u64 = 1000;
@@ -91,8 +91,7 @@ pub const MAX_CONCURRENT: IntBounds =
 /// `spec.checkpoint.everyRecords`
 pub const EVERY_RECORDS: IntBounds = ints(1, i64::MAX, "leave it out to trigger checkpoints by time only");
 /// `spec.checkpoint.everyBytes`
-pub const EVERY_BYTES: QuantityBounds =
-    QuantityBounds { min: "1", max: None, hint: "leave it out to trigger checkpoints by time only" };
+pub const EVERY_BYTES: QuantityBounds = quantities("1", "1Ei", "leave it out to trigger checkpoints by time only");
 /// `spec.checkpoint.tolerableFailures`
 pub const TOLERABLE_FAILURES: IntBounds = ints(0, 1_000_000, "0 restarts the job at the first checkpoint that fails");
 /// `spec.restart.initial`
@@ -180,28 +179,22 @@ impl DurationBounds {
 impl QuantityBounds {
     /// The bounds in words.
     pub fn allowed(&self) -> String {
-        match self.max {
-            Some(max) => format!("{} to {max}", self.min),
-            None => format!("{} or more", self.min),
-        }
+        format!("{} to {}", self.min, self.max)
     }
 
     /// The bounds as a CEL rule on the field, which holds a text or a number.
     pub fn rule(&self) -> Rule {
-        let least = format!("quantity(string(self)).compareTo(quantity('{}')) >= 0", self.min);
-        let rule = match self.max {
-            Some(max) => {
-                format!("{least} && quantity(string(self)).compareTo(quantity('{max}')) <= 0")
-            }
-            None => least,
-        };
-        Rule::new(rule).message(Message::Message(message(self.allowed(), self.hint)))
+        let (min, max) = (self.min, self.max);
+        Rule::new(format!(
+            "quantity(string(self)).compareTo(quantity('{min}')) >= 0 && quantity(string(self)).compareTo(quantity('{max}')) <= 0"
+        ))
+        .message(Message::Message(message(self.allowed(), self.hint)))
     }
 
     /// The value, or why it is refused.
     pub(crate) fn check<'q>(&self, path: &str, value: &'q Quantity) -> Result<&'q Quantity, Invalid> {
         let bound = |text: &str| text.parse::<Quantity>().expect("bounds are quantities");
-        if *value >= bound(self.min) && self.max.is_none_or(|max| *value <= bound(max)) {
+        if (bound(self.min)..=bound(self.max)).contains(value) {
             return Ok(value);
         }
         let shown = value.to_string();
@@ -259,7 +252,7 @@ mod tests {
         );
         check(
             EVERY_BYTES.check("b", &"0".parse().unwrap()),
-            Some("b: found 0; allowed: 1 or more; leave it out to trigger checkpoints by time only"),
+            Some("b: found 0; allowed: 1 to 1Ei; leave it out to trigger checkpoints by time only"),
         );
     }
 }

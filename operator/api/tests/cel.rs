@@ -74,6 +74,10 @@ fn bounds_hold_in_the_schema_as_in_resolve() {
             "spec.checkpoint.timeout: allowed: 10ms to 24h; 10m suits most jobs: a checkpoint that takes longer is given up",
         ],
     );
+    check(
+        json!({ "checkpoint": { "everyBytes": "2Ei" } }),
+        &["spec.checkpoint.everyBytes: allowed: 1 to 1Ei; leave it out to trigger checkpoints by time only"],
+    );
     check(json!({ "checkpoint": { "interval": "1h30m", "minPause": "0", "everyBytes": "1Ki" } }), &[]);
     check(
         json!({ "checkpointNonce": -1, "savepoint": { "name": "x", "nonce": -1 } }),

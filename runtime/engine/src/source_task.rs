@@ -112,7 +112,7 @@ impl<T> Split<T> {
     }
 
     fn watermark(&self) -> i64 {
-        if self.reader.is_none() { MAX_WATERMARK } else { self.disorder.current().unwrap_or(MIN_WATERMARK) }
+        self.disorder.current().unwrap_or(MIN_WATERMARK)
     }
 
     fn stored(&self, ctx: &OperatorContext) -> SplitPosition {
@@ -332,19 +332,24 @@ impl<S: Source> Task<S> {
                 split.last_record_at = cx.now;
             }
         }
-        let live = self.splits.iter().filter(|split| idle_after.is_none_or(|timeout| split.reader.is_none() || cx.now - split.last_record_at < timeout));
-        match live.map(Split::watermark).min() {
-            Some(watermark) if watermark > self.emitted_watermark && (watermark != MAX_WATERMARK || self.all_ended()) => {
+        let said = |split: &&Split<S::Item>| idle_after.is_none_or(|timeout| cx.now - split.last_record_at < timeout);
+        let live = self.splits.iter().filter(|split| split.reader.is_some()).filter(said).map(Split::watermark).min();
+        let watermark = match live {
+            Some(watermark) => Some(watermark),
+            None if self.all_ended() => Some(MAX_WATERMARK),
+            // Splits may still appear, so time stands where the ended ones left it, and then there is nothing to say.
+            None => self.splits.iter().filter(|split| split.reader.is_none()).map(Split::watermark).max(),
+        };
+        let woke = self.idle && live.is_some();
+        match watermark {
+            Some(watermark) if watermark > self.emitted_watermark || woke => {
+                let watermark = watermark.max(self.emitted_watermark);
                 self.emitted_watermark = watermark;
                 self.idle = false;
                 self.ctx.metrics.watermark.store(watermark, std::sync::atomic::Ordering::Relaxed);
                 advance(&mut self.out, cx, Advance::Watermark(watermark), env).await
             }
-            None if self.source.is_bounded() && self.all_ended() => {
-                self.emitted_watermark = MAX_WATERMARK;
-                advance(&mut self.out, cx, Advance::Watermark(MAX_WATERMARK), env).await
-            }
-            None if !self.idle => {
+            _ if live.is_none() && !self.idle && !self.all_ended() => {
                 self.idle = true;
                 self.out.idle();
                 flush(&mut self.out, true, env).await

@@ -13,6 +13,7 @@ use weir_engine::graph::Graph;
 use weir_engine::operator::OutputTag;
 use weir_engine::operators::aggregate::Count;
 use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext, TimeDomain, Timer};
+use weir_engine::source::{ConnectorError, Position, Source, SplitId, SplitReader};
 use weir_engine::stream::Stream;
 use weir_engine::time::WatermarkStrategy;
 use weir_engine::window::{CountWindow, Session, Sliding, Tumbling, Windowed};
@@ -307,6 +308,46 @@ fn a_refused_record_fails_the_job_with_its_text_or_goes_to_the_dead_letters() {
     let letters = letters.0.lock().expect("no panic");
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].operator.as_str(), letters[0].error.as_str(), letters[0].record.as_str()), ("alarm", "the number of the beast", "[1,2,666]"));
+}
+
+/// Splits that end, of a source that does not: more may be discovered.
+struct Followed(VecSource<Rec>);
+
+impl Source for Followed {
+    type Item = Rec;
+
+    fn discover(&self) -> Result<Vec<SplitId>, ConnectorError> {
+        self.0.discover()
+    }
+
+    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = Rec>>, ConnectorError> {
+        self.0.open(split, position)
+    }
+
+    fn is_bounded(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn windows_fire_when_all_splits_of_an_unbounded_source_have_ended() {
+    // At parallelism 2 one subtask ends at 15 and the other at 95: neither may hold the watermark back.
+    for parallelism in [1, 2] {
+        let graph = Graph::new();
+        let followed = Followed(VecSource { splits: vec![vec![(1, 5, 1), (1, 15, 1)], vec![(1, 60, 1), (1, 95, 1)]], step: 7 });
+        graph
+            .source("in", followed, WatermarkStrategy::ascending(|r: &Rec| r.1))
+            .key_by(|r| r.0)
+            .window(Tumbling::of(Duration::from_millis(90)))
+            .aggregate("window", Count::new())
+            .try_map("seen", |windowed| -> Result<Rec, UserError> { Err(format!("window {} with {}", windowed.window.start, windowed.value).into()) })
+            .sink("out", VecSink::new());
+        // The job never ends, so its only way out is the failure that the window's result causes.
+        let (tx, rx) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tx.send(run(&Run { parallelism, ..Run::default() }, graph)));
+        let error = rx.recv_timeout(Duration::from_secs(60)).expect("the window fires").expect_err("by its failure");
+        assert!(error.contains("window 0 with 3"), "{error}");
+    }
 }
 
 #[test]

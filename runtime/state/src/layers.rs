@@ -144,10 +144,12 @@ impl<S: Encode + Send + Sync + 'static> Fifo<S> {
     /// The newest entry of `key`.
     #[inline]
     pub(crate) fn find(&self, mixed: u64, key: &S::Key) -> Option<&S> {
-        if self.is_empty() {
-            return None;
+        for waiting in self.waiting.iter().rev() {
+            if let Some(slot) = waiting.layer.table.find(mixed, key) {
+                return Some(slot);
+            }
         }
-        self.newest_first().find_map(|table| table.find(mixed, key))
+        self.moving.as_ref().and_then(|moving| moving.layer.table.find(mixed, key))
     }
 
     /// Appends a frozen table; the part goes to the store.

@@ -4,6 +4,9 @@
 //! [`mix`] multiplies by an odd constant, after which the high bits depend on all others. A table starts as one shard and
 //! becomes [`SHARDS`] when it has [`SPLIT_AT`] entries, so that a tiny table stays tiny and no resize of a large one moves more
 //! than 1/64 of it. Splitting and sizing happen in [`Sharded::tend`], between batches, never on the record path.
+//!
+//! What a hit costs is a cache miss, so tables should be full: a table that knows how many entries to expect takes as many shards
+//! (from 64 to 127) as make each of them, a power of two in size, nearly full.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -14,8 +17,9 @@ use crate::key::{Key, hash_again};
 pub(crate) const SHARDS: usize = 64;
 /// Entries at which a table is split into shards.
 const SPLIT_AT: usize = 2048;
-/// Bit of a mixed hash at which the shard number begins; above it lie the seven bits that hashbrown tags entries with.
-const SHARD_SHIFT: u32 = 51;
+/// The 32 bits of a mixed hash from here on choose the shard; above them lie the seven bits that hashbrown tags entries with,
+/// below them those that choose the bucket.
+const SHARD_SHIFT: u32 = 25;
 
 /// Spreads the stable hash over all bits.
 #[inline]
@@ -39,14 +43,14 @@ fn rehash<S: Keyed>(slot: &S) -> u64 {
 pub(crate) struct Sharded<S> {
     shards: Vec<HashTable<S>>,
     len: usize,
-    /// Expected number of entries; shards are sized for it one by one.
-    expected: usize,
+    /// Entries each shard is sized for, one shard after the other.
+    shard_capacity: usize,
     sized: usize,
 }
 
 impl<S> Default for Sharded<S> {
     fn default() -> Self {
-        Self { shards: vec![HashTable::new()], len: 0, expected: 0, sized: 0 }
+        Self { shards: vec![HashTable::new()], len: 0, shard_capacity: 0, sized: 0 }
     }
 }
 
@@ -60,9 +64,9 @@ pub(crate) struct Cursor {
 impl<S> Sharded<S> {
     /// An empty table that will probably get `expected` entries. O(1): memory is taken later, shard by shard.
     pub(crate) fn expecting(expected: usize) -> Self {
-        let count = if expected >= SPLIT_AT { SHARDS } else { 1 };
+        let (count, shard_capacity) = if expected >= SPLIT_AT { full_shards(expected) } else { (1, 0) };
         let shards = std::iter::repeat_with(HashTable::new).take(count).collect();
-        Self { shards, len: 0, expected, sized: 0 }
+        Self { shards, len: 0, shard_capacity, sized: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,7 +89,8 @@ impl<S> Sharded<S> {
 
     #[inline]
     fn shard(&self, mixed: u64) -> usize {
-        (mixed >> SHARD_SHIFT) as usize & (self.shards.len() - 1)
+        let bits = u64::from((mixed >> SHARD_SHIFT) as u32);
+        ((bits * self.shards.len() as u64) >> 32) as usize
     }
 }
 
@@ -144,9 +149,8 @@ impl<S: Keyed> Sharded<S> {
         if self.shards.len() == 1 && self.len >= SPLIT_AT {
             self.split();
         } else if self.sized < self.shards.len() && self.len > 0 && self.shards.len() > 1 {
-            let target = self.expected / SHARDS + self.expected / (16 * SHARDS);
             let shard = &mut self.shards[self.sized];
-            let missing = target.saturating_sub(shard.len());
+            let missing = self.shard_capacity.saturating_sub(shard.len());
             if missing > 0 {
                 shard.reserve(missing, rehash);
             }
@@ -199,6 +203,18 @@ impl<S: Keyed> Sharded<S> {
     }
 }
 
+/// How many shards of which capacity hold `expected` entries with little room to spare.
+fn full_shards(expected: usize) -> (usize, usize) {
+    // Shards differ: room for 1/16 more than the average is more than three standard deviations at any size that splits.
+    let expected = expected + expected / 16;
+    let mut buckets = 16;
+    while expected.div_ceil(buckets / 8 * 7) >= 2 * SHARDS {
+        buckets *= 2;
+    }
+    let capacity = buckets / 8 * 7;
+    (expected.div_ceil(capacity).max(SHARDS), capacity)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +251,20 @@ mod tests {
         assert_eq!(table.iter().count(), 9_999);
         let largest = table.shards.iter().map(HashTable::len).max().unwrap();
         assert!(largest < 2 * 10_000 / SHARDS, "one shard holds {largest} of 10000");
+    }
+
+    #[test]
+    fn a_table_that_was_expected_is_nearly_full_and_never_resized() {
+        for expected in [SPLIT_AT, 10_000, 100_000, 719_000, 1_000_000] {
+            let mut table = Sharded::expecting(expected);
+            (0..SHARDS as u64 * 4).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+            (0..2 * SHARDS).for_each(|_| table.tend());
+            let buckets = |table: &Sharded<Pair>| table.shards.iter().map(HashTable::num_buckets).sum::<usize>();
+            let before = buckets(&table);
+            (0..expected as u64).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+            assert_eq!(buckets(&table), before, "{expected}");
+            assert!(expected * 100 / before >= 70, "{expected} entries in {before} buckets");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod confirm;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+mod isolated;
 mod key;
 mod local;
 mod memory;

@@ -28,7 +28,7 @@ mod folders;
 mod listing;
 mod scratch;
 
-use folders::{make_folder, prune_folders, sync_folder, sync_nearest};
+use folders::{make_folder, prune_folders, sync_nearest};
 use scratch::Scratch;
 
 /// How often a writer makes its folder again when deleters prune it at the same moment.
@@ -157,12 +157,17 @@ impl Shared {
     ) -> Result<T, Failure> {
         let mut retries = 0;
         loop {
-            match step() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && retries < MAX_FOLDER_RETRIES => {
-                    retries += 1;
-                    make_folder(folder).map_err(writing(what))?;
-                }
-                result => return result.map_err(writing(what)),
+            let mut result = step().map(Some);
+            if is_missing(&result) {
+                result = make_folder(folder).map(|()| None);
+            }
+            match result {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) if retries < MAX_FOLDER_RETRIES => retries += 1,
+                // Pruned again while it was made.
+                Err(_) if is_missing(&result) && retries < MAX_FOLDER_RETRIES => retries += 1,
+                Ok(None) => return Err(writing(what)(io::ErrorKind::NotFound.into())),
+                Err(error) => return Err(writing(what)(error)),
             }
         }
     }
@@ -172,7 +177,7 @@ impl Shared {
         let scratch = self.write_scratch(body)?;
         let folder = parent(&target);
         self.in_folder(folder, "cannot name the object", || fs::rename(scratch.path(), &target))?;
-        sync_folder(folder).map_err(unsure("cannot sync the folder"))
+        sync_nearest(folder).map_err(unsure("cannot sync the folder"))
     }
 
     fn put_file(&self, key: &str, source: &Path) -> Result<(), Failure> {
@@ -193,7 +198,7 @@ impl Shared {
                 .map_err(failed("cannot sync a scratch file"))?;
             self.in_folder(folder, "cannot name the object", || fs::rename(scratch.path(), &target))?;
         }
-        sync_folder(folder).map_err(unsure("cannot sync the folder"))
+        sync_nearest(folder).map_err(unsure("cannot sync the folder"))
     }
 
     fn create(&self, key: &str, body: &[u8]) -> Result<Created, Failure> {
@@ -209,7 +214,7 @@ impl Shared {
                 Err(error) => Err(error),
             })?;
         // Also when it exists: what the caller now reads back must not vanish with the power.
-        sync_folder(folder).map_err(unsure("cannot sync the folder"))?;
+        sync_nearest(folder).map_err(unsure("cannot sync the folder"))?;
         Ok(created)
     }
 
@@ -258,6 +263,10 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+fn is_missing<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// For `map_err` in a write: that a path is missing does not mean that the object is.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::isolated::Isolated;
 use crate::key::validate_key;
 use crate::local::LocalStore;
 use crate::options::StoreOptions;
@@ -82,8 +83,10 @@ async fn open_bucket(uri: &str, rest: &str, options: &StoreOptions) -> Result<Ar
     if !prefix.is_empty() {
         validate_key(prefix).map_err(invalid)?;
     }
+    let unusable = |what: String| OpenError::Options { uri: uri.to_owned(), what };
+    let store = S3Store::connect(bucket, options).await.map_err(unusable)?;
     let store =
-        S3Store::connect(bucket, options).await.map_err(|what| OpenError::Options { uri: uri.to_owned(), what })?;
+        Isolated::new(Arc::new(store)).map_err(|error| unusable(format!("no thread can be started: {error}")))?;
     Ok(prefixed(Arc::new(store), prefix))
 }
 

@@ -98,7 +98,7 @@ fn numbers_outside_their_bounds_are_refused_with_a_way_out() {
         &[
             "spec.checkpoint.minPause: found 25h; allowed: 0s to 24h; 0s lets checkpoints follow each other at once",
             "spec.checkpoint.everyRecords: found 0; allowed: 1 or more; leave it out to trigger checkpoints by time only",
-            "spec.checkpoint.everyBytes: found 0; allowed: 1 or more; leave it out to trigger checkpoints by time only",
+            "spec.checkpoint.everyBytes: found 0; allowed: 1 to 1Ei; leave it out to trigger checkpoints by time only",
             "spec.checkpoint.tolerableFailures: found -1; allowed: 0 to 1000000; 0 restarts the job at the first checkpoint that fails",
         ],
     );

@@ -5,8 +5,14 @@ use serde_json::Value;
 use super::properties;
 use crate::path::FieldPath;
 
+/// Longer words are no slips of the pen, and comparing them costs.
+const MAX_LENGTH: usize = 64;
+
 /// The closest of `names` to `wrong`, if any is close: equal but for case and separators, or a few edits away.
 pub(super) fn closest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    if wrong.len() > MAX_LENGTH {
+        return None;
+    }
     let folded = fold(wrong);
     let reach = (folded.len() / 3).clamp(1, 3);
     names

@@ -51,8 +51,8 @@ pub struct CheckpointSpec {
     #[x_kube(validation = bounds::EVERY_RECORDS.rule())]
     pub every_records: Option<i64>,
 
-    /// Also triggers after so many bytes read since the last checkpoint. Unit: bytes. Default: not used. Allowed: 1 or
-    /// more.
+    /// Also triggers after so many bytes read since the last checkpoint. Unit: bytes. Default: not used. Allowed: 1 to
+    /// 1Ei.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = bounds::EVERY_BYTES.rule())]
     pub every_bytes: Option<Quantity>,

@@ -1,52 +1,56 @@
 //! Words that YAML 1.1 readers, `kubectl` among them, take for booleans or numbers, and YAML 1.2 readers for texts.
 //!
-//! The YAML crate does not tell whether a text stood in quotes, so the source is looked at where it stands.
+//! The YAML crate does not tell whether a text stood in quotes. But a text without escapes is handed over as a piece of the
+//! source, so what stands before it there can be looked at; a text with escapes stood in quotes anyhow.
 
-use super::Refusal;
-use super::locate::{Part, Position, find};
+use super::{Position, Refusal};
 use crate::invalid::Invalid;
 use crate::path::FieldPath;
 
-/// A word whose meaning may differ, and where it stands.
-pub(super) struct Suspect {
-    pub(super) path: FieldPath,
-    pub(super) part: Part,
-    pub(super) word: String,
+/// What a word is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Key,
+    Value,
 }
 
-/// Words that are texts here, and booleans or numbers to `kubectl`, if they stand without quotes.
-pub(super) fn refuse_legacy_words(text: &str, suspects: Vec<Suspect>) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    for Suspect { path, part, word } in suspects {
-        let Some((position, _)) = find(text, &path, part) else {
-            continue;
-        };
-        if is_quoted(text, position) {
-            continue;
-        }
-        let meaning = legacy_meaning(&word).unwrap_or_default();
-        let readers = format!("kubectl reads {word} as {meaning}, `weir run` as a text");
-        let invalid = match part {
-            Part::Key { .. } => Invalid::new(
-                path,
-                format!("the key {word} without quotes"),
-                format!("\"{word}\""),
-                format!("write it in quotes: {readers}"),
-            ),
-            Part::Value => Invalid::new(
-                path,
-                format!("{word} without quotes"),
-                format!("\"{word}\" or {meaning}"),
-                format!("write one of them: {readers}"),
-            ),
-        };
-        refusals.push(Refusal { position: Some(position), invalid });
+/// Refuses a word that is a text here and a boolean or number to `kubectl`. `word` is a piece of `source`.
+pub(super) fn refuse_legacy_word(source: &str, path: &FieldPath, role: Role, word: &str) -> Option<Refusal> {
+    let meaning = legacy_meaning(word)?;
+    let before = text_before(source, word)?;
+    // An explicit tag says what is meant, as quotes do.
+    if before.ends_with(['"', '\'']) || before.trim_end().ends_with("!!str") {
+        return None;
     }
-    refusals
+    let readers = format!("kubectl reads {word} as {meaning}, `weir run` as a text");
+    let invalid = match role {
+        Role::Key => Invalid::new(
+            path.clone(),
+            format!("the key {word} without quotes"),
+            format!("\"{word}\""),
+            format!("write it in quotes: {readers}"),
+        ),
+        Role::Value => Invalid::new(
+            path.clone(),
+            format!("{word} without quotes"),
+            format!("\"{word}\" or {meaning}"),
+            format!("write one of them: {readers}"),
+        ),
+    };
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    let position =
+        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 };
+    Some(Refusal { position: Some(position), invalid })
+}
+
+/// What stands in `source` before `piece`, if that is a piece of it.
+fn text_before<'s>(source: &'s str, piece: &str) -> Option<&'s str> {
+    let offset = (piece.as_ptr() as usize).checked_sub(source.as_ptr() as usize)?;
+    source.get(..offset)
 }
 
 /// What a YAML 1.1 reader makes of a plain word that is a text in YAML 1.2.
-pub(super) fn legacy_meaning(word: &str) -> Option<String> {
+fn legacy_meaning(word: &str) -> Option<String> {
     match word.to_ascii_lowercase().as_str() {
         "y" | "yes" | "on" if is_one_case(word) => return Some("true".to_owned()),
         "n" | "no" | "off" if is_one_case(word) => return Some("false".to_owned()),
@@ -72,16 +76,6 @@ fn is_one_case(word: &str) -> bool {
     let is_lower = tail.bytes().all(|b| b.is_ascii_lowercase());
     let is_upper = word.bytes().all(|b| b.is_ascii_uppercase());
     is_lower || is_upper
-}
-
-fn is_quoted(text: &str, position: Position) -> bool {
-    let line = text.lines().nth(position.line - 1).unwrap_or_default();
-    let mut rest: String = line.chars().skip(position.column - 1).collect();
-    // An anchor or a tag may stand before the value; an explicit tag says what is meant.
-    if rest.starts_with('&') {
-        rest = rest.split_once(' ').map(|(_, r)| r.trim_start().to_owned()).unwrap_or_default();
-    }
-    rest.starts_with(['"', '\'', '!', '|', '>'])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From YAML to JSON, refusing what would be lost or read differently by others.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -7,9 +8,9 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::{Map, Number, Value};
 
 use super::key::KeySeed;
-use super::legacy::{Suspect, legacy_meaning, refuse_legacy_words};
+use super::legacy::{Role, refuse_legacy_word};
 use super::locate::{Part, Position, find, second_document};
-use super::{MAX_BYTES, ManifestError, Refusal, explain};
+use super::{MAX_BYTES, MAX_REFUSALS, ManifestError, Refusal, explain};
 use crate::invalid::Invalid;
 use crate::path::FieldPath;
 
@@ -21,7 +22,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Value, ManifestError> {
     if text.len() > MAX_BYTES {
         return Err(ManifestError::TooLarge { file: file.to_owned(), bytes: text.len() });
     }
-    let notes = Notes::default();
+    let notes = Notes { source: text, ..Notes::default() };
     let Some(document) = serde_yaml::Deserializer::from_str(text).next() else {
         return Ok(Value::Null);
     };
@@ -40,10 +41,10 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Value, ManifestError> {
         return Err(many_documents(file, second));
     }
     let mut refusals = duplicates(text, notes.duplicates.into_inner());
-    refusals.extend(refuse_legacy_words(text, notes.suspects.into_inner()));
+    refusals.append(&mut notes.legacy_words.into_inner());
     let refused = notes.refused.into_inner();
     if !refusals.is_empty() {
-        refusals.sort_by_key(|refusal| refusal.position);
+        refusals.sort_by_key(|refusal| (refusal.position.is_none(), refusal.position));
         return Err(ManifestError::Refused { file: file.to_owned(), refusals });
     }
     if !refused.is_empty() {
@@ -87,34 +88,39 @@ fn many_documents(file: &str, second: Position) -> ManifestError {
 
 fn duplicates(text: &str, paths: Vec<FieldPath>) -> Vec<Refusal> {
     let mut refusals: Vec<Refusal> = Vec::new();
-    for path in paths {
-        let earlier = refusals.iter().filter(|r| r.invalid.path == path).count();
-        let at = |occurrence| find(text, &path, Part::Key { occurrence }).map(|(p, _)| p);
+    for (i, path) in paths.into_iter().enumerate() {
+        // Each place costs another pass over the text; what is not shown needs none.
+        let at = |occurrence| match i {
+            0..MAX_REFUSALS => find(text, &path, Part::Key { occurrence }).map(|(position, _)| position),
+            _ => None,
+        };
         let hint = match at(1) {
             Some(first) => format!("keep this one or the one in line {}", first.line),
             None => "keep one of them".to_owned(),
         };
-        refusals.push(Refusal {
-            position: at(earlier + 2),
-            invalid: Invalid::new(path, "the same field again", "each field once", hint),
-        });
+        let earlier = refusals.iter().take(MAX_REFUSALS).filter(|r| r.invalid.path == path).count();
+        let position = at(earlier + 2);
+        let invalid = Invalid::new(path, "the same field again", "each field once", hint);
+        refusals.push(Refusal { position, invalid });
     }
     refusals
 }
 
 /// What is noticed on the way.
 #[derive(Default)]
-struct Notes {
+struct Notes<'s> {
+    source: &'s str,
     values: Cell<usize>,
     duplicates: RefCell<Vec<FieldPath>>,
-    suspects: RefCell<Vec<Suspect>>,
+    legacy_words: RefCell<Vec<Refusal>>,
     refused: RefCell<Vec<Invalid>>,
 }
 
-impl Notes {
-    fn suspect(&self, path: &FieldPath, part: Part, word: &str) {
-        if legacy_meaning(word).is_some() {
-            self.suspects.borrow_mut().push(Suspect { path: path.clone(), part, word: word.to_owned() });
+impl Notes<'_> {
+    /// `word` must be a piece of the source.
+    fn check_word(&self, path: &FieldPath, role: Role, word: &str) {
+        if let Some(refusal) = refuse_legacy_word(self.source, path, role, word) {
+            self.legacy_words.borrow_mut().push(refusal);
         }
     }
 
@@ -127,7 +133,7 @@ impl Notes {
 /// Reads one value.
 struct Node<'n> {
     path: FieldPath,
-    notes: &'n Notes,
+    notes: &'n Notes<'n>,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -194,7 +200,11 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.notes.suspect(&self.path, Part::Value, text);
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Value, E> {
+        self.notes.check_word(&self.path, Role::Value, text);
         Ok(Value::String(text.to_owned()))
     }
 
@@ -234,13 +244,13 @@ impl<'de> Visitor<'de> for Node<'_> {
             if key == "<<" {
                 let hint = "write the fields out: kubectl and `weir run` would merge differently";
                 self.notes.refuse(&path, "a merge key", "plain fields", hint);
-            } else if values.contains_key(&key) {
+            } else if values.contains_key(&*key) {
                 self.notes.duplicates.borrow_mut().push(path.clone());
-            } else {
-                self.notes.suspect(&path, Part::Key { occurrence: 1 }, &key);
+            } else if let Cow::Borrowed(word) = key {
+                self.notes.check_word(&path, Role::Key, word);
             }
             let value = members.next_value_seed(Node { path, notes: self.notes })?;
-            values.insert(key, value);
+            values.insert(key.into_owned(), value);
         }
         Ok(Value::Object(values))
     }

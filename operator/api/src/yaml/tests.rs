@@ -93,7 +93,7 @@ fn a_value_of_the_wrong_type_is_refused_with_the_right_one() {
             r#"job.yaml:6:30: spec.worker.memory: found "1GB"; allowed: a quantity such as 512Mi, 1Gi or 2 (64Mi to 4Ti); `GB` is not a unit: write Gi for powers of 1024 or G for powers of 1000"#,
             "job.yaml:6:42: spec.worker.slots: found 99999999999; allowed: a whole number (1 to 1024); write a smaller number",
             r#"job.yaml:7:26: spec.checkpoint.interval: found "10 s"; allowed: a duration such as 250ms, 10s or 1h30m (10ms to 24h); ` s` is not a unit: write it in lower case right behind the number, as in 10s"#,
-            r#"job.yaml:7:44: spec.checkpoint.everyBytes: found the number 1.5; allowed: a quantity such as 512Mi, 1Gi or 2 (1 or more); write it in quotes: "1.5""#,
+            r#"job.yaml:7:44: spec.checkpoint.everyBytes: found the number 1.5; allowed: a quantity such as 512Mi, 1Gi or 2 (1 to 1Ei); write it in quotes: "1.5""#,
         ],
     );
     check(
@@ -317,8 +317,8 @@ fn words_that_kubectl_reads_otherwise_need_quotes() {
             r#"job.yaml:9:8: spec.args.n: found 0123 without quotes; allowed: "0123" or 83; write one of them: kubectl reads 0123 as 83, `weir run` as a text"#,
             r#"job.yaml:10:10: spec.args.big: found 1_000 without quotes; allowed: "1_000" or 1000; write one of them: kubectl reads 1_000 as 1000, `weir run` as a text"#,
             r#"job.yaml:15:12: spec.args.list[0]: found yes without quotes; allowed: "yes" or true; write one of them: kubectl reads yes as true, `weir run` as a text"#,
-            r#"job.yaml:16:13: spec.args.anchor: found off without quotes; allowed: "off" or false; write one of them: kubectl reads off as false, `weir run` as a text"#,
-            r#"job.yaml:16:13: spec.args.alias: found off without quotes; allowed: "off" or false; write one of them: kubectl reads off as false, `weir run` as a text"#,
+            r#"job.yaml:16:16: spec.args.anchor: found off without quotes; allowed: "off" or false; write one of them: kubectl reads off as false, `weir run` as a text"#,
+            r#"job.yaml:16:16: spec.args.alias: found off without quotes; allowed: "off" or false; write one of them: kubectl reads off as false, `weir run` as a text"#,
         ],
     );
     check(
@@ -571,4 +571,18 @@ spec:
 "
     );
     assert_eq!(from_str("job.yaml", &written).unwrap(), job);
+}
+
+#[test]
+fn thousands_of_refusals_take_no_longer_than_reading() {
+    let check = |args: String, first: &str| {
+        let start = std::time::Instant::now();
+        let error =
+            from_str("job.yaml", &manifest(&format!("  job: a\n  args: {{{args}}}\n"))).unwrap_err().to_string();
+        assert!(error.starts_with(first), "{error}");
+        assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    };
+    check((0..20_000).map(|i| format!("k{i}: on, ")).collect(), "job.yaml:6:14: spec.args.k0: found on without quotes");
+    check("a: 1, ".repeat(20_000), "job.yaml:6:16: spec.args.a: found the same field again");
+    check((0..20_000).map(|i| format!("k{i}: .nan, ")).collect(), "job.yaml:6:14: spec.args.k0: found NaN");
 }

@@ -23,11 +23,10 @@ pub enum RevisionRule {
 pub enum RestoreTarget {
     /// Start without state.
     Empty,
-    /// This very journal, whoever owns it: adoption. With a checkpoint: an explicit choice of an older one.
-    Journal {
-        /// The checkpoint chosen; `None`: the journal's own restore point.
-        checkpoint: Option<CheckpointId>,
-    },
+    /// This very journal, whoever owns it: adoption.
+    Journal,
+    /// A retained checkpoint of the owner's own journal: an explicit choice instead of the newest.
+    Checkpoint(CheckpointId),
     /// A savepoint, or a checkpoint of another stopped journal.
     Import {
         /// The URI that the manifest's names are relative to.
@@ -149,8 +148,8 @@ pub fn resolve_start(found: Option<&Head>, request: &StartRequest) -> Result<Sta
         .as_ref()
         .filter(|restore| foreign || found.consumed_restore.as_ref() != Some(&restore.record));
     let adopts = restore.is_some_and(|restore| match restore.target {
-        RestoreTarget::Empty | RestoreTarget::Journal { .. } => true,
-        RestoreTarget::Import { .. } => false,
+        RestoreTarget::Empty | RestoreTarget::Journal => true,
+        RestoreTarget::Checkpoint(_) | RestoreTarget::Import { .. } => false,
     });
     if foreign && !adopts {
         return Err(StartRefusal::ForeignOwner {
@@ -181,8 +180,9 @@ fn begin(request: &StartRequest) -> Result<StartDecision, StartRefusal> {
     let revision = next_revision(None, request);
     let mut head = Head::new(request.fresh_job_id.clone(), request.owner.clone(), revision);
     if let Some(restore) = &request.restore_from {
-        if matches!(restore.target, RestoreTarget::Journal { .. }) {
-            return Err(StartRefusal::NoJournal);
+        match restore.target {
+            RestoreTarget::Journal | RestoreTarget::Checkpoint(_) => return Err(StartRefusal::NoJournal),
+            RestoreTarget::Empty | RestoreTarget::Import { .. } => {}
         }
         apply_restore(&mut head, restore)?;
     }
@@ -237,8 +237,8 @@ fn apply_restore(head: &mut Head, request: &RestoreRequest) -> Result<(), StartR
             // Their output belongs to a history that the user leaves behind.
             head.pending_commits.clear();
         }
-        RestoreTarget::Journal { checkpoint: None } => {}
-        RestoreTarget::Journal { checkpoint: Some(chosen) } => {
+        RestoreTarget::Journal => {}
+        RestoreTarget::Checkpoint(chosen) => {
             if head.checkpoint(*chosen).is_none() {
                 let retained: Vec<String> = head.checkpoints.iter().map(|entry| entry.id.to_string()).collect();
                 let retained = if retained.is_empty() { "none".to_owned() } else { retained.join(", ") };

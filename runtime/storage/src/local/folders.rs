@@ -30,11 +30,11 @@ fn sync_above(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Syncs the folder, or the nearest one above it that is still there.
+/// Syncs the folder, or the nearest one above it that is there: who removes its last object removes the folder too.
 pub(super) fn sync_nearest(folder: &Path) -> io::Result<()> {
     match sync_folder(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => folder.parent().map_or(Ok(()), sync_nearest),

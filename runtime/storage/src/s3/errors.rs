@@ -181,7 +181,7 @@ fn of_connection(place: &Place, causes: &Causes, unsent: bool) -> Verdict {
     } else {
         "check the network and spec.storage.region"
     };
-    if causes.mention(&["credentials", "Credentials", "credential provider"]) {
+    if causes.mention(&["credentials", "Credentials", "credential provider", "identity resolver"]) {
         let what = "no storage credentials were found: give spec.storage.credentials, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a web identity";
         return Verdict::refused(Kind::Denied, what);
     }

@@ -88,7 +88,10 @@ fn a_foreign_journal_is_refused_until_restore_from_names_it_or_says_empty() {
     let refused = resolve_start(Some(&found), &restoring("b", import(9, "other")));
     assert!(matches!(refused, Err(StartRefusal::ForeignOwner { .. })), "a savepoint does not name the journal");
 
-    let (kind, head) = claimed(Some(&found), &restoring("b", RestoreTarget::Journal { checkpoint: None }));
+    let refused = resolve_start(Some(&found), &restoring("b", RestoreTarget::Checkpoint(CheckpointId(7))));
+    assert!(matches!(refused, Err(StartRefusal::ForeignOwner { .. })), "nor does a checkpoint's id");
+
+    let (kind, head) = claimed(Some(&found), &restoring("b", RestoreTarget::Journal));
     assert_eq!(head.job_id.as_str(), "job", "adoption keeps the id");
     assert_eq!((&head.owner.0[..], &head.displaced[..]), ("b", &[Owner("a".into())][..]));
     assert_eq!(head.restore, RestorePoint::Checkpoint(CheckpointId(7)));
@@ -102,10 +105,10 @@ fn a_foreign_journal_is_refused_until_restore_from_names_it_or_says_empty() {
 
 #[test]
 fn a_displaced_owner_never_claims_again() {
-    let (_, head) = claimed(Some(&found()), &restoring("b", RestoreTarget::Journal { checkpoint: None }));
+    let (_, head) = claimed(Some(&found()), &restoring("b", RestoreTarget::Journal));
     for request in [
         request("a"),
-        restoring("a", RestoreTarget::Journal { checkpoint: None }),
+        restoring("a", RestoreTarget::Journal),
         restoring("a", RestoreTarget::Empty),
     ] {
         let refused = resolve_start(Some(&head), &request);
@@ -159,7 +162,7 @@ fn a_start_on_request_runs_stopped_and_failed_jobs_again_and_finished_ones_only_
 #[test]
 fn going_back_below_committed_output_needs_allow_duplicates() {
     let found = found();
-    let back = |checkpoint| restoring("a", RestoreTarget::Journal { checkpoint: Some(CheckpointId(checkpoint)) });
+    let back = |checkpoint| restoring("a", RestoreTarget::Checkpoint(CheckpointId(checkpoint)));
     let refused = resolve_start(Some(&found), &back(6));
     let expected = StartRefusal::NeedsAllowDuplicates { chosen: CheckpointId(6), committed: CheckpointId(7) };
     assert_eq!(refused, Err(expected));
@@ -190,7 +193,7 @@ fn imports_raise_the_ids_and_count_as_going_back_only_within_one_job() {
 
 #[test]
 fn naming_a_journal_that_does_not_exist_is_refused() {
-    let refused = resolve_start(None, &restoring("a", RestoreTarget::Journal { checkpoint: None }));
+    let refused = resolve_start(None, &restoring("a", RestoreTarget::Journal));
     assert_eq!(refused, Err(StartRefusal::NoJournal));
 }
 

@@ -1,0 +1,247 @@
+//! The coordinator's shell: feeds [`Coordinator`] with what happens, and has its actions carried out.
+//!
+//! The loop decides nothing. One event goes in, actions come out, and each action is a small function in [`actions`] that
+//! starts some I/O, tells the worker something, or ends the run. All I/O runs in tasks of this shell's own, which end with
+//! it: dropping a run leaves nothing behind that could still write.
+
+mod actions;
+mod config;
+mod deploy;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use weir_protocol::coordinator::{Coordinator, Event, LeaveReason};
+use weir_protocol::journal::{Attempts, JobStatus as SettledStatus, StartRefusal, StartRequest};
+use weir_protocol::{CheckpointId, Millis};
+
+use crate::command::{JobCommand, Waiting};
+use crate::commit::CommitLane;
+use crate::io::Io;
+use crate::message::{Order, Report, WorkerHandle};
+use crate::metrics::Metrics;
+use crate::options::RunOptions;
+use crate::outcome::{JobError, JobOutcome};
+use crate::random::{random_id, random_unit};
+use crate::status::{JobState, StatusSender, View};
+use crate::worker::Worker;
+pub(crate) use deploy::make_graph;
+
+/// How long background work (deletions, a savepoint's last bytes) may go on after the job has settled.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long the worker may take to end its subtasks; one that is in the middle of a blocking call is left behind.
+const WORKER_STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why the loop ends.
+#[derive(Debug)]
+enum Exit {
+    Settled(SettledStatus),
+    Refused(StartRefusal),
+    Leave(LeaveReason),
+    Cancelled,
+}
+
+/// One run of a coordinator with its worker.
+pub(crate) struct Shell {
+    machine: Coordinator,
+    io: Arc<Io>,
+    worker: WorkerHandle,
+    commits: CommitLane,
+    waiting: Waiting,
+    view: View,
+    metrics: Arc<Metrics>,
+    events: mpsc::UnboundedReceiver<Event>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// I/O under way.
+    jobs: JoinSet<()>,
+    /// The worker and the commit lane.
+    actors: JoinSet<()>,
+    deploying: Option<AbortHandle>,
+    publishing: Option<(CheckpointId, AbortHandle)>,
+    was_deployed: bool,
+    exit: Option<Exit>,
+}
+
+impl Shell {
+    /// A shell around a coordinator that will ask the journal for `request`.
+    pub(crate) fn new(options: RunOptions, request: StartRequest, metrics: Metrics, status: StatusSender) -> Self {
+        let (events_tx, events) = mpsc::unbounded_channel();
+        let (reports_tx, reports) = mpsc::unbounded_channel();
+        let (orders_tx, orders) = mpsc::unbounded_channel();
+        let machine = Coordinator::new(config::coordinator_config(&options.job), request, Attempts::new(random_id()))
+            .with_defects(options.defects.protocol);
+        let now = Millis(options.clock.now_ms());
+        let mut actors = JoinSet::new();
+        let (commits, lane) = CommitLane::new(events_tx.clone());
+        actors.spawn(lane);
+        actors.spawn(Worker::new(options.clone(), reports_tx).run(orders));
+        Self {
+            machine,
+            io: Arc::new(Io::new(options, events_tx)),
+            worker: WorkerHandle::new(orders_tx),
+            commits,
+            waiting: Waiting::default(),
+            view: View::new(status, now),
+            metrics: Arc::new(metrics),
+            events,
+            reports,
+            jobs: JoinSet::new(),
+            actors,
+            deploying: None,
+            publishing: None,
+            was_deployed: false,
+            exit: None,
+        }
+    }
+
+    /// Runs until the job has settled, is cancelled, or another coordinator reigns.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<JobCommand>) -> Result<JobOutcome, JobError> {
+        self.handle(Event::Start);
+        let mut is_listening = true;
+        while self.exit.is_none() {
+            let now = self.now();
+            let due = Duration::from_millis(self.machine.next_wakeup(now).since(now).max(1));
+            tokio::select! {
+                Some(event) = self.events.recv() => self.handle(event),
+                Some(report) = self.reports.recv() => self.handle_report(report),
+                command = commands.recv(), if is_listening => match command {
+                    Some(command) => self.handle_command(command),
+                    None => is_listening = false,
+                },
+                Some(ended) = self.jobs.join_next() => reap(ended),
+                Some(ended) = self.actors.join_next() => reap(ended),
+                () = tokio::time::sleep(due) => self.handle(Event::Tick),
+            }
+        }
+        self.leave().await
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.io.options.clock.now_ms())
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        self.observe(&event, now);
+        let decided = Instant::now();
+        for action in self.machine.handle(event, now) {
+            self.perform(action, decided, now);
+        }
+        self.view.show(&self.machine, now);
+    }
+
+    fn handle_command(&mut self, command: JobCommand) {
+        let timeout = self.io.options.job.wishes.upgrade.final_checkpoint_timeout.as_std();
+        if matches!(command, JobCommand::Cancel) {
+            self.exit = Some(Exit::Cancelled);
+        } else if let Some(event) = self.waiting.ask(command, timeout) {
+            self.handle(event);
+        }
+    }
+
+    fn handle_report(&mut self, report: Report) {
+        let event = match report {
+            Report::TaskAck(ack) => {
+                self.metrics.observe_timeline(&ack.timeline);
+                Event::TaskAck(ack)
+            }
+            Report::StoreAck(ack) => Event::StoreAck(ack),
+            Report::Declined(generation, checkpoint, cause) => Event::Declined { generation, checkpoint, cause },
+            Report::InputEnded(generation, task) => Event::InputEnded { generation, task },
+            Report::Failed(generation, failure) => {
+                self.view.note_failure(failure.operator, failure.kind);
+                Event::Failed { generation, reason: failure.reason, random: random_unit() }
+            }
+            Report::Disowned(generation, worker, keys) => Event::Disowned { generation, worker, keys },
+            Report::Sample(sample) => {
+                let now = self.now();
+                self.metrics.observe_sample(&sample, now);
+                self.metrics.note_coordinator(self.machine.stats().skipped_ticks, self.view.last_completed(), now);
+                if self.view.has_new_upload_failures(&sample) {
+                    self.handle(Event::StorageTrouble);
+                }
+                let (generation, records, bytes) = (sample.generation, sample.source_records, sample.source_bytes);
+                self.view.take_sample(*sample);
+                Event::Progress { generation, records, bytes }
+            }
+        };
+        self.handle(event);
+    }
+
+    /// Notes what the status and the metrics show of an event.
+    fn observe(&mut self, event: &Event, now: Millis) {
+        match event {
+            Event::Failed { generation, reason, .. } if self.machine.generation() == Some(*generation) => {
+                self.view.note_restart(reason, now);
+                self.metrics.count_restart(self.view.last_failure_kind());
+            }
+            Event::StorageTrouble => self.metrics.count_storage_trouble(),
+            _ => {}
+        }
+    }
+
+    async fn leave(mut self) -> Result<JobOutcome, JobError> {
+        let exit = self.exit.take().expect("the loop ends with a reason");
+        let now = self.now();
+        let generation = self.machine.generation().unwrap_or_default();
+        if matches!(exit, Exit::Settled(_)) {
+            let drained = async { while self.jobs.join_next().await.is_some() {} };
+            // What is not done by then is found and done by the next start.
+            let _ = tokio::time::timeout(DRAIN_LIMIT, drained).await;
+        }
+        self.jobs.abort_all();
+        self.worker.tell(Order::Cancel(generation));
+        let Self { machine, worker, commits, mut actors, mut waiting, mut view, was_deployed, .. } = self;
+        drop((worker, commits));
+        let ended = async { while actors.join_next().await.is_some() {} };
+        if tokio::time::timeout(WORKER_STOP_LIMIT, ended).await.is_err() {
+            tracing::warn!("the worker is in the middle of a blocking call and is left behind");
+        }
+        let checkpoint = machine.head().and_then(|head| head.restore.checkpoint());
+        let (state, outcome) = conclude(exit, was_deployed, checkpoint);
+        waiting.refuse_all(&match &outcome {
+            Ok(outcome) => format!("the run ended: {outcome:?}"),
+            Err(error) => format!("the run ended: {error}"),
+        });
+        view.end(&machine, state, now);
+        outcome
+    }
+}
+
+fn reap(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+fn conclude(
+    exit: Exit,
+    was_deployed: bool,
+    checkpoint: Option<CheckpointId>,
+) -> (JobState, Result<JobOutcome, JobError>) {
+    match exit {
+        Exit::Settled(status) => {
+            let outcome = match status.clone() {
+                status if !was_deployed => Ok(JobOutcome::Settled(status)),
+                SettledStatus::Stopped | SettledStatus::Running => Ok(JobOutcome::Stopped { checkpoint }),
+                SettledStatus::Finished => Ok(JobOutcome::Finished { checkpoint }),
+                SettledStatus::Failed { reason } => Err(JobError::Failed { reason }),
+            };
+            (JobState::of(&status), outcome)
+        }
+        Exit::Refused(refusal) => (JobState::Left { reason: refusal.to_string() }, Err(JobError::Refused(refusal))),
+        Exit::Leave(LeaveReason::Fenced(by)) => {
+            (JobState::Left { reason: format!("fenced by {by}") }, Ok(JobOutcome::Fenced { by }))
+        }
+        Exit::Leave(LeaveReason::Unreadable { key, reason }) => {
+            let error = JobError::Unreadable { key, reason };
+            (JobState::Left { reason: error.to_string() }, Err(error))
+        }
+        Exit::Cancelled => (JobState::Left { reason: "cancelled".to_owned() }, Ok(JobOutcome::Cancelled)),
+    }
+}

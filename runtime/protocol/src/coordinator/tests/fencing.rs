@@ -1,0 +1,98 @@
+//! Replaced coordinators leave and write nothing.
+
+use super::sim::*;
+use crate::coordinator::*;
+use crate::journal::{JournalAction, Owner};
+
+fn writes(actions: &[Action]) -> Vec<String> {
+    let is_write = |name: &String| ["manifest", "append", "delete", "commit"].iter().any(|write| name.starts_with(write));
+    names(actions).into_iter().filter(is_write).collect()
+}
+
+#[test]
+fn a_fenced_append_leaves_and_nothing_follows() {
+    let mut sim = Sim::running(config());
+    sim.usurp();
+    sim.advance(100);
+    let actions = sim.take();
+    assert_eq!(names(&actions), ["trigger 1", "manifest 1", "append 1", "cancel", "leave"]);
+    let Some(Action::Leave(LeaveReason::Fenced(by))) = actions.last() else { panic!() };
+    assert_eq!(by.to_string(), "generation 2 of owner local in journal entry 2");
+    sim.advance(10_000);
+    assert_eq!(sim.take(), []);
+    assert_eq!(sim.coordinator.status(), Status::Left);
+}
+
+#[test]
+fn an_idle_coordinator_notices_by_polling() {
+    let mut sim = Sim::running(CoordinatorConfig { interval_ms: None, head_poll_ms: 3_000, ..config() });
+    sim.advance(2_999);
+    assert_eq!(sim.take(), []);
+    sim.usurp();
+    sim.advance(1);
+    assert_eq!(names(&sim.take()), ["cancel", "leave"]);
+}
+
+#[test]
+fn after_a_pause_nothing_is_written_before_the_reign_is_confirmed() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    sim.advance(100);
+    let barrier = barrier(&sim.take());
+    sim.usurp();
+    sim.now += 60_000;
+    sim.hold.lists = true;
+    let events = sim.acks(barrier);
+    for event in events {
+        sim.send(event);
+    }
+    let actions = sim.take();
+    assert_eq!(writes(&actions), [""; 0]);
+    assert!(actions.contains(&Action::Journal(JournalAction::List)));
+    sim.release();
+    assert_eq!(names(&sim.take()), ["cancel", "leave"]);
+}
+
+#[test]
+fn after_a_pause_without_a_successor_everything_goes_on() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    sim.advance(100);
+    let barrier = barrier(&sim.take());
+    sim.now += 800;
+    sim.send(Event::Tick);
+    sim.now += PAUSE_SUSPECTED_MS as i64 + 1;
+    sim.hold = Hold::default();
+    sim.held.clear();
+    // The deadline has passed during the pause, too: a checkpoint that everybody acknowledged by then is not aborted for it.
+    let events = sim.acks(barrier);
+    for event in events {
+        sim.send(event);
+    }
+    assert_eq!(sim.coordinator.status(), Status::Running);
+    sim.advance(2_000);
+    assert!(sim.coordinator.stats().completed > 0);
+}
+
+#[test]
+fn a_start_on_a_foreign_journal_is_refused_and_writes_nothing() {
+    let mut sim = Sim::running(config());
+    sim.request.owner = Owner("uid-1".into());
+    sim.restart();
+    let actions = sim.take();
+    assert_eq!(names(&actions), ["refused"]);
+    assert_eq!(sim.kinds(), ["claim"]);
+    sim.advance(1_000);
+    assert_eq!(sim.take(), []);
+}
+
+#[test]
+fn an_unreadable_newest_entry_stops_everything_and_is_named() {
+    let mut sim = Sim::running(config());
+    let newest = sim.outside.journal.values_mut().next_back().unwrap();
+    newest[3] ^= 0x10;
+    sim.restart();
+    let actions = sim.take();
+    let Some(Action::Leave(LeaveReason::Unreadable { key, .. })) = actions.last() else { panic!("{actions:?}") };
+    assert_eq!(key, "journal/18446744073709551614.json");
+}

@@ -1,0 +1,107 @@
+//! Savepoints: complete after their copy and their commits, kept alive until then.
+
+use super::sim::*;
+use crate::coordinator::*;
+use crate::ids::CheckpointId;
+use crate::journal::JobStatus;
+use crate::manifest::ManifestKind;
+
+fn request(sim: &mut Sim, id: u64, name: &str) {
+    sim.send(Event::SavepointRequest(RequestId(id), name.into()));
+}
+
+fn answers(sim: &mut Sim) -> Vec<String> {
+    names(&sim.take()).into_iter().filter(|name| name.starts_with("answer")).collect()
+}
+
+#[test]
+fn a_savepoint_is_answered_when_it_is_copied_and_committed() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    sim.hold.commits = true;
+    request(&mut sim, 1, "before");
+    let actions = sim.take();
+    assert_eq!(barrier(&actions).kind, ManifestKind::Savepoint);
+    assert_eq!(names(&actions)[2..], ["append 1", "commit 1", "acknowledge 1", "copy before"]);
+    sim.send(Event::SavepointCopied("before".into(), Ok(())));
+    assert_eq!(answers(&mut sim), [""; 0], "its commits are outstanding");
+    sim.send(Event::Committed(CheckpointId(1)));
+    assert_eq!(answers(&mut sim), ["answer 1 true"]);
+    assert_eq!(sim.head().savepoints, []);
+    assert_eq!(sim.kinds(), ["claim", "checkpoint", "savepoint"]);
+}
+
+#[test]
+fn sources_of_a_savepoint_outlive_retention_until_the_copy_is_done() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    request(&mut sim, 1, "s");
+    sim.advance(500);
+    let ids = |sim: &Sim| sim.head().checkpoints.iter().map(|entry| entry.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&sim), [1, 5, 6]);
+    sim.release();
+    sim.advance(100);
+    assert_eq!(ids(&sim), [6, 7]);
+}
+
+#[test]
+fn a_copy_that_was_under_way_is_resumed_by_the_next_process() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    request(&mut sim, 1, "s");
+    sim.restart();
+    assert!(names(&sim.take()).contains(&"copy s".to_owned()));
+    assert_eq!(sim.head().savepoints, []);
+}
+
+#[test]
+fn a_copy_that_is_impossible_is_answered_and_released() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    request(&mut sim, 1, "s");
+    sim.take();
+    sim.send(Event::SavepointCopied("s".into(), Err("no such bucket".into())));
+    assert_eq!(answers(&mut sim), ["answer 1 false"]);
+    assert_eq!(sim.head().savepoints, []);
+    assert_eq!(sim.kinds().last(), Some(&"retire"));
+}
+
+#[test]
+fn one_name_is_taken_once_at_a_time() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    request(&mut sim, 1, "s");
+    request(&mut sim, 2, "s");
+    assert_eq!(answers(&mut sim), ["answer 2 false"], "under way");
+    sim.hold.copies = true;
+    sim.hold.acks = false;
+    let trigger = sim.held.remove(0);
+    for event in sim.answer(trigger) {
+        sim.send(event);
+    }
+    request(&mut sim, 3, "s");
+    assert_eq!(answers(&mut sim), ["answer 3 false"], "being copied");
+    sim.release();
+    assert_eq!(answers(&mut sim), ["answer 1 true"]);
+}
+
+#[test]
+fn an_aborted_savepoint_is_answered() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    request(&mut sim, 1, "s");
+    sim.advance(1_000);
+    assert_eq!(answers(&mut sim), ["answer 1 false"]);
+}
+
+#[test]
+fn a_stop_with_a_savepoint_waits_for_its_copy() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    let savepoint = Some("last".to_owned());
+    sim.send(Event::StopRequest { request: RequestId(1), final_checkpoint_timeout_ms: 5_000, savepoint });
+    assert_eq!(settled(&sim), None);
+    sim.release();
+    assert_eq!(settled(&sim), Some(JobStatus::Stopped));
+    assert_eq!(sim.kinds(), ["claim", "checkpoint", "savepoint", "stopped"]);
+}

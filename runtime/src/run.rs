@@ -1,0 +1,197 @@
+//! `weir run`: one job in this process, from the manifest to the exit code.
+//!
+//! [`weir_cluster`] runs the job. What is here surrounds it: the runtime, signals, the live line or log, metrics over HTTP,
+//! the socket for requests, and the report.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use weir_cluster::{GraphFactory, JobError, JobOutcome, RunOptions, StoreOpener};
+use weir_storage::{ObjectStore, StoreOptions, prefixed};
+
+use crate::cli::{Exit, Refusal, RunFlags, chain};
+use crate::jobs::Jobs;
+use crate::manifest::{Loaded, Place, place_of};
+use crate::report::{self, Ending, Report};
+
+mod console;
+pub(crate) mod control;
+mod http;
+mod live;
+mod lock;
+mod log;
+mod machine;
+mod recorder;
+mod session;
+mod signals;
+
+pub(crate) use http::Address;
+pub(crate) use log::Format as LogFormat;
+
+use console::Console;
+use live::Ends;
+use session::{End, Session};
+
+/// Threads beside one for each slot: for uploads, runs, the coordinator and everything else behind the stream.
+const BACKGROUND_THREADS: usize = 1;
+/// How long blocking work may hold up the end of the process.
+const SHUTDOWN: Duration = Duration::from_millis(500);
+/// Below the work directory: what the job itself keeps there.
+const WORKER: &str = "worker-0";
+
+/// Runs the job of `flags`.
+pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
+    let started = (Instant::now(), Timestamp::now().as_millisecond());
+    let loaded = flags.manifest.load().map_err(Refusal::bad_input)?;
+    let graph = loaded.graph(&jobs).map_err(Refusal::bad_input)?;
+    let place = place_of(&loaded.job).map_err(Refusal::bad_input)?;
+    let work_dir = loaded.work_dir(flags.work_dir.as_deref());
+    if let Some(path) = &flags.report {
+        check_writable(path)?;
+    }
+    let _lock = lock::take(&work_dir).map_err(Refusal::bad_input)?;
+    let console = Console::new();
+    log::init(flags.log, &console);
+    let threads = loaded.job.slots as usize + BACKGROUND_THREADS;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().thread_name("weir").build();
+    let runtime = runtime.map_err(Refusal::failed)?;
+    let ended = runtime.block_on(async {
+        let objects = open(&place).await?;
+        let options = RunOptions {
+            opener: Some(opener(place.options.clone())),
+            ..RunOptions::new(loaded.job.clone(), factory(&loaded, jobs), objects, work_dir.join(WORKER))
+        };
+        let session = Session { console, ends: Ends::of(&graph), live: Console::is_terminal() && flags.log == LogFormat::Text };
+        session.run(options, &work_dir, flags.metrics_addr.as_ref().unwrap_or(&Address::Default), &place.job_uri).await
+    })?;
+    runtime.shutdown_timeout(SHUTDOWN);
+    let report = report_of(&loaded, &place, &ended, started);
+    let written = flags.report.as_deref().map_or(Ok(()), |path| write_report(&report, path));
+    let exit = conclude(ended, &report)?;
+    written.map(|()| exit)
+}
+
+/// Opens the job's own place.
+pub(crate) async fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, Refusal> {
+    let store = weir_storage::open(&place.storage_uri, &place.options).await.map_err(Refusal::bad_input)?;
+    let below = place.job_uri.strip_prefix(place.storage_uri.trim_end_matches('/')).unwrap_or_default();
+    Ok(prefixed(store, below))
+}
+
+/// Opens other places the way this one is opened.
+pub(crate) fn opener(options: StoreOptions) -> StoreOpener {
+    Arc::new(move |uri| {
+        let options = options.clone();
+        Box::pin(async move { weir_storage::open(&uri, &options).await.map_err(|error| chain(&error)) })
+    })
+}
+
+/// Makes the graph anew for every deployment.
+pub(crate) fn factory(loaded: &Loaded, jobs: Jobs) -> GraphFactory {
+    let loaded = loaded.clone();
+    Arc::new(move || loaded.graph(&jobs).map_err(|error| chain(&error)))
+}
+
+/// A report that cannot be written must not be noticed after hours.
+fn check_writable(path: &Path) -> Result<(), Refusal> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = directory.join(format!(".weir-report-{}", std::process::id()));
+    let written = if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { std::fs::write(&probe, "") };
+    let _ = std::fs::remove_file(&probe);
+    written.map_err(|source| Refusal::bad_input(ReportError { file: path.to_owned(), source }))
+}
+
+fn write_report(report: &Report, path: &Path) -> Result<(), Refusal> {
+    report.write(path).map_err(|source| Refusal::failed(ReportError { file: path.to_owned(), source }))
+}
+
+/// The report cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the report {file}")]
+struct ReportError {
+    file: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+fn report_of(loaded: &Loaded, place: &Place, ended: &End, (started, started_at): (Instant, i64)) -> Report {
+    let (status, job) = (&ended.status, &loaded.job);
+    let (records_in, records_out) = ended.recorder.records(status);
+    Report {
+        format: report::FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: job.name.to_string(),
+        job: job.job.clone(),
+        storage: place.job_uri.clone(),
+        parallelism: job.parallelism,
+        outcome: ending(ended),
+        error: ended.outcome.as_ref().and_then(|outcome| outcome.as_ref().err()).map(|error| chain(error)),
+        job_id: status.job_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        generation: status.generation.map_or(0, |generation| generation.0),
+        restored_from: ended.restored_from,
+        started_at,
+        ended_at: Timestamp::now().as_millisecond(),
+        wall_seconds: started.elapsed().as_secs_f64(),
+        cpu_seconds: machine::cpu_seconds(),
+        peak_rss_bytes: machine::peak_rss(),
+        records_in,
+        records_out,
+        operators: status.operators.iter().map(|(id, counters)| (id.to_string(), counters.into())).collect(),
+        checkpoints: ended.recorder.checkpoints(status),
+        restarts: status.restarts.iter().map(Into::into).collect(),
+        samples: ended.recorder.samples(),
+    }
+}
+
+fn ending(ended: &End) -> Ending {
+    match &ended.outcome {
+        None => Ending::Interrupted,
+        Some(Err(_)) => Ending::Failed,
+        Some(Ok(JobOutcome::Stopped { .. })) => Ending::Stopped,
+        Some(Ok(JobOutcome::Finished { .. })) => Ending::Finished,
+        Some(Ok(JobOutcome::Settled(_))) => Ending::Settled,
+        Some(Ok(JobOutcome::Cancelled)) => Ending::Interrupted,
+        Some(Ok(JobOutcome::Fenced { .. })) => Ending::Fenced,
+    }
+}
+
+/// Says how it ended, and with which code.
+fn conclude(ended: End, report: &Report) -> Result<Exit, Refusal> {
+    let Some(outcome) = ended.outcome else { return Ok(Exit::Signal(ended.signal)) };
+    let outcome = outcome.map_err(|error| match error {
+        JobError::Failed { .. } => Refusal::failed(error),
+        other => Refusal::bad_input(other),
+    })?;
+    let seconds = report.wall_seconds;
+    let (records_in, records_out) = (report.records_in, report.records_out);
+    let (checkpoints, restarts) = (report.checkpoints.completed, report.restarts.len());
+    let told = |how: &str| tracing::info!(records_in, records_out, seconds, checkpoints, restarts, "{how}");
+    let from = |checkpoint: Option<weir_protocol::CheckpointId>| match checkpoint {
+        Some(id) => format!("goes on from checkpoint {id}"),
+        None => "begins anew".to_owned(),
+    };
+    Ok(match outcome {
+        JobOutcome::Finished { .. } => {
+            told("finished: all input is read, all output is committed");
+            Exit::Done
+        }
+        JobOutcome::Stopped { checkpoint } => {
+            told(&format!("stopped; the next run {}", from(checkpoint)));
+            Exit::Done
+        }
+        JobOutcome::Settled(status) => {
+            tracing::info!("nothing to run: the job is {status}; change it, or run it with --restore-from empty to begin anew");
+            Exit::Done
+        }
+        JobOutcome::Cancelled => Exit::Signal(ended.signal),
+        JobOutcome::Fenced { by } => {
+            tracing::error!("another process has taken the job over: {by}");
+            Exit::Fenced
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
