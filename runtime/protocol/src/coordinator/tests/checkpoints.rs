@@ -28,9 +28,18 @@ fn a_start_claims_deploys_and_then_takes_checkpoints_in_order() {
     assert_eq!(
         names(&sim.take()),
         [
-            "append claim", "deploy 1", //
-            "trigger 1", "manifest 1", "append 1", "commit 1", "acknowledge 1", //
-            "trigger 2", "manifest 2", "append 2", "commit 2", "acknowledge 2",
+            "append claim",
+            "deploy 1", //
+            "trigger 1",
+            "manifest 1",
+            "append 1",
+            "commit 1",
+            "acknowledge 1", //
+            "trigger 2",
+            "manifest 2",
+            "append 2",
+            "commit 2",
+            "acknowledge 2",
         ]
     );
     let manifest = manifest(&sim, 2);
@@ -97,7 +106,6 @@ fn a_timeout_aborts_and_output_prepared_by_then_or_later_belongs_to_the_next() {
     sim.send(Event::TaskAck(late.clone()));
     sim.send(Event::TaskAck(late));
     sim.release();
-    sim.advance(100);
     let epochs: Vec<u64> = manifest(&sim, 2).sinks.iter().map(|handle| handle.epoch.0).collect();
     assert_eq!(epochs, [1, 1, 2, 2]);
     let expected = [(1, 0), (1, 1), (2, 0), (2, 1)].map(|(epoch, subtask)| (CheckpointId(epoch), subtask));
@@ -134,7 +142,7 @@ fn declines_count_and_storage_trouble_does_not() {
     let mut sim = Sim::running(CoordinatorConfig { tolerable_failures: 1, ..config() });
     sim.hold.acks = true;
     let decline = |sim: &mut Sim, cause: DeclineCause| {
-        sim.advance(2_000 - sim.now % 2_000);
+        sim.advance(100);
         let (generation, checkpoint) = (sim.generation(), sim.coordinator.in_flight().unwrap());
         sim.send(Event::Declined { generation, checkpoint, cause });
         (sim.coordinator.stats().failures_in_a_row, sim.coordinator.status() == Status::Running)

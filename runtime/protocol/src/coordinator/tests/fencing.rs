@@ -5,7 +5,8 @@ use crate::coordinator::*;
 use crate::journal::{JournalAction, Owner};
 
 fn writes(actions: &[Action]) -> Vec<String> {
-    let is_write = |name: &String| ["manifest", "append", "delete", "commit"].iter().any(|write| name.starts_with(write));
+    let is_write =
+        |name: &String| ["manifest", "append", "delete", "commit"].iter().any(|write| name.starts_with(write));
     names(actions).into_iter().filter(is_write).collect()
 }
 

@@ -73,7 +73,10 @@ fn runs_of_aborted_checkpoints_that_nobody_names_are_swept_by_the_next_generatio
     assert_eq!(deleted(&mut sim), [""; 0]);
     sim.restart();
     sim.advance(100);
-    assert_eq!(deleted(&mut sim), ["manifests/c0000000001-g1.json", "manifests/c0000000077-g1.json", "runs/g1/0/stray.sst"]);
+    assert_eq!(
+        deleted(&mut sim),
+        ["manifests/c0000000001-g1.json", "manifests/c0000000077-g1.json", "runs/g1/0/stray.sst"]
+    );
     for kept in ["runs/g2/0/stray.sst", "savepoints/s/runs/g1/0/r.sst", "notes.txt"] {
         assert!(sim.outside.objects.contains_key(kept), "{kept}");
     }
@@ -96,7 +99,11 @@ fn nothing_is_deleted_while_the_objects_of_a_retained_manifest_are_unknown() {
         sim
     };
     sim.advance(100);
-    assert_eq!(deleted(&mut sim), ["manifests/c0000000002-g1.json", "runs/g1/0/stray.sst"], "it was dropped by this entry");
+    assert_eq!(
+        deleted(&mut sim),
+        ["manifests/c0000000002-g1.json", "runs/g1/0/stray.sst"],
+        "it was dropped by this entry"
+    );
 }
 
 #[test]

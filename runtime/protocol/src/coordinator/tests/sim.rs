@@ -191,7 +191,8 @@ impl Sim {
                 for entry in &head.checkpoints {
                     assert!(!keys.contains(&entry.manifest.key), "{} is retained", entry.manifest.key);
                     let Some(bytes) = self.outside.objects.get(&entry.manifest.key) else { continue };
-                    let named = Manifest::decode(&entry.manifest.key, bytes).expect("manifests are intact").object_keys();
+                    let named =
+                        Manifest::decode(&entry.manifest.key, bytes).expect("manifests are intact").object_keys();
                     let lost: Vec<_> = keys.iter().filter(|key| named.contains(*key)).collect();
                     assert!(lost.is_empty(), "{lost:?} are named by checkpoint {}", entry.id);
                 }
@@ -312,7 +313,12 @@ impl Sim {
             generation: barrier.generation,
             checkpoint: barrier.checkpoint,
             task: task(subtask),
-            operators: vec![OperatorReport { operator: operator.clone(), watermark: Some(5), records_in: 10, records_out: 9 }],
+            operators: vec![OperatorReport {
+                operator: operator.clone(),
+                watermark: Some(5),
+                records_in: 10,
+                records_out: 9,
+            }],
             splits: vec![SplitPosition {
                 operator: operator.clone(),
                 split: format!("s-{subtask}"),
@@ -369,8 +375,7 @@ impl Sim {
         head.reserved_ids = CheckpointId(head.reserved_ids.0 + 4);
         let sequence = self.outside.journal.last_key_value().expect("there is an entry").0.next();
         let attempt = Attempts::new("usurper").draw();
-        let entry =
-            JournalEntry { format: JournalEntry::FORMAT, sequence, attempt, written_at: Millis(0), kind, head };
+        let entry = JournalEntry { format: JournalEntry::FORMAT, sequence, attempt, written_at: Millis(0), kind, head };
         self.outside.journal.insert(sequence, entry.encode());
     }
 }

@@ -106,11 +106,7 @@ fn a_foreign_journal_is_refused_until_restore_from_names_it_or_says_empty() {
 #[test]
 fn a_displaced_owner_never_claims_again() {
     let (_, head) = claimed(Some(&found()), &restoring("b", RestoreTarget::Journal));
-    for request in [
-        request("a"),
-        restoring("a", RestoreTarget::Journal),
-        restoring("a", RestoreTarget::Empty),
-    ] {
+    for request in [request("a"), restoring("a", RestoreTarget::Journal), restoring("a", RestoreTarget::Empty)] {
         let refused = resolve_start(Some(&head), &request);
         assert!(matches!(refused, Err(StartRefusal::Displaced { .. })), "{refused:?}");
     }
