@@ -106,10 +106,10 @@ pub(crate) async fn resolve_restore_from(options: &RunOptions) -> Result<Option<
     let (target, allow_duplicates) = match wanted {
         RestoreFrom::Empty => (RestoreTarget::Empty, false),
         RestoreFrom::Checkpoint { id, allow_duplicates } => {
-            (RestoreTarget::Journal { checkpoint: Some(CheckpointId(*id)) }, *allow_duplicates)
+            (RestoreTarget::Checkpoint(CheckpointId(*id)), *allow_duplicates)
         }
         RestoreFrom::Journal(uri) if uri.to_string() == options.objects.describe() => {
-            (RestoreTarget::Journal { checkpoint: None }, false)
+            (RestoreTarget::Journal, false)
         }
         RestoreFrom::Journal(uri) => (of_other_journal(options, uri.to_string()).await?, false),
         RestoreFrom::Savepoint(uri) => (of_savepoint(options, uri.to_string()).await?, false),
