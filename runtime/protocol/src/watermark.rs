@@ -2,8 +2,9 @@
 //!
 //! A watermark *w* says that no record with a time below *w* is expected any more; a record below it is late, a window
 //! that ends at *w* is complete. A split's watermark is the largest time seen minus the allowed disorder. A subtask's is
-//! the minimum over its live inputs; idle inputs are left out, ended ones stand at [`END`]. It never goes backwards, not
-//! even when an idle input wakes up far behind.
+//! the minimum over its live inputs; idle inputs are left out, ended ones stand at [`END`]. When the last live input falls
+//! idle nobody holds the others back any more, so the maximum over the idle ones counts, in whatever order they fell idle.
+//! It never goes backwards, not even when an idle input wakes up far behind.
 
 #[cfg(test)]
 mod tests;
@@ -139,21 +140,21 @@ impl WatermarkMerge {
     fn step(&mut self) -> WatermarkStep {
         let has = |wanted: Activity| self.inputs.iter().any(|input| input.activity == wanted);
         let idle = !has(Activity::Active) && has(Activity::Idle);
-        let minimum = self.minimum(idle);
-        let advanced = minimum.filter(|minimum| self.current.is_none_or(|current| *minimum > current));
+        let advanced = self.justified(idle).filter(|justified| self.current.is_none_or(|current| *justified > current));
         self.current = advanced.or(self.current);
         let turned = (idle != self.idle).then_some(idle);
         self.idle = idle;
         WatermarkStep { advanced, idle: turned }
     }
 
-    /// The minimum over live inputs, if all of them have delivered one. Nothing while all are idle: only the end of every
-    /// input reaches [`END`].
-    fn minimum(&self, idle: bool) -> Option<i64> {
+    /// The minimum over live inputs, if all of them have delivered one; while all are idle, the maximum over those. Only the
+    /// end of every input reaches [`END`].
+    fn justified(&self, idle: bool) -> Option<i64> {
+        let by = |wanted: bool| self.inputs.iter().filter(move |input| (input.activity == Activity::Idle) == wanted);
         if idle {
-            return None;
+            by(true).filter_map(|input| input.watermark).max()
+        } else {
+            by(false).map(|input| input.watermark).min().flatten()
         }
-        let counted = self.inputs.iter().filter(|input| input.activity != Activity::Idle);
-        counted.map(|input| input.watermark).min().flatten()
     }
 }

@@ -66,6 +66,18 @@ fn all_idle_stands_still_and_says_so() {
 }
 
 #[test]
+fn the_order_in_which_inputs_fall_idle_does_not_matter() {
+    for (first, last) in [(0, 1), (1, 0)] {
+        let mut merge = WatermarkMerge::new(2, None);
+        merge.handle_watermark(0, 10);
+        merge.handle_watermark(1, 40);
+        merge.handle_idle(first);
+        merge.handle_idle(last);
+        assert_eq!((merge.current(), merge.is_idle()), (Some(40), true), "input {last} fell idle last");
+    }
+}
+
+#[test]
 fn a_restored_watermark_is_a_floor() {
     let mut merge = WatermarkMerge::new(1, Some(100));
     assert_eq!(merge.handle_watermark(0, 80), NOTHING);
@@ -122,7 +134,10 @@ fn naive(inputs: usize, events: &[Event]) -> Option<i64> {
         let states: Vec<_> = (0..inputs).map(|input| naive_input(input, prefix)).collect();
         let live: Vec<_> = states.iter().filter(|(_, idle, _)| !idle).collect();
         let all_idle = states.iter().any(|(_, idle, _)| *idle) && live.iter().all(|(_, _, ended)| *ended);
-        if all_idle || live.iter().any(|(watermark, ..)| watermark.is_none()) {
+        if all_idle {
+            return states.iter().filter(|(_, idle, _)| *idle).filter_map(|(watermark, ..)| *watermark).max();
+        }
+        if live.iter().any(|(watermark, ..)| watermark.is_none()) {
             return None;
         }
         live.iter().filter_map(|(watermark, ..)| *watermark).min()
