@@ -51,7 +51,7 @@ pub fn run(plan: &JobPlan, dir: &Path, graph: impl Fn(&Graph) + Send + Sync + 's
     let dir = dir.to_owned();
     runtime.block_on(async move {
         let uri = format!("file://{}/objects", dir.display());
-        let objects: Arc<dyn ObjectStore> = weir_storage::open(&uri, StoreOptions::default()).await.context("open storage")?;
+        let objects: Arc<dyn ObjectStore> = weir_storage::open(&uri, &StoreOptions::default()).await.context("open storage")?;
         let factory = Arc::new(move || {
             let builder = Graph::new();
             graph(&builder);
