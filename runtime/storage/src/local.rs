@@ -155,21 +155,18 @@ impl Shared {
         what: &'static str,
         mut step: impl FnMut() -> io::Result<T>,
     ) -> Result<T, Failure> {
-        let mut retries = 0;
-        loop {
-            let mut result = step().map(Some);
-            if is_missing(&result) {
-                result = make_folder(folder).map(|()| None);
+        for _ in 0..MAX_FOLDER_RETRIES {
+            match step() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => return result.map_err(writing(what)),
             }
-            match result {
-                Ok(Some(done)) => return Ok(done),
-                Ok(None) if retries < MAX_FOLDER_RETRIES => retries += 1,
+            match make_folder(folder) {
                 // Pruned again while it was made.
-                Err(_) if is_missing(&result) && retries < MAX_FOLDER_RETRIES => retries += 1,
-                Ok(None) => return Err(writing(what)(io::ErrorKind::NotFound.into())),
-                Err(error) => return Err(writing(what)(error)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => made.map_err(writing(what))?,
             }
         }
+        Err(writing(what)(io::ErrorKind::NotFound.into()))
     }
 
     fn put(&self, key: &str, body: &[u8]) -> Result<(), Failure> {
@@ -263,10 +260,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-fn is_missing<T>(result: &io::Result<T>) -> bool {
-    matches!(result, Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// For `map_err` in a write: that a path is missing does not mean that the object is.
