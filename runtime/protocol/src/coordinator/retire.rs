@@ -34,7 +34,7 @@ struct Named {
 pub(super) struct Retirement {
     live: BTreeMap<CheckpointId, Named>,
     dropped: BTreeMap<CheckpointId, Named>,
-    /// Disowned objects, with the last checkpoint triggered before: one that is under way may still name them.
+    /// Disowned objects, with the last checkpoint triggered before: while it is under way it may still name them.
     disowned: BTreeMap<String, CheckpointId>,
     candidates: BTreeSet<String>,
     /// Manifests asked for.
@@ -135,7 +135,7 @@ impl Retirement {
 
     fn settle_disowned(&mut self, newest: Option<CheckpointId>) {
         let Some(newest) = newest else { return };
-        let (settled, waiting) = std::mem::take(&mut self.disowned).into_iter().partition(|(_, last)| *last < newest);
+        let (settled, waiting) = std::mem::take(&mut self.disowned).into_iter().partition(|(_, last)| *last <= newest);
         let settled: BTreeMap<String, CheckpointId> = settled;
         self.candidates.extend(settled.into_keys());
         self.disowned = waiting;

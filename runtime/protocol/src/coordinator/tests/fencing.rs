@@ -36,12 +36,12 @@ fn an_idle_coordinator_notices_by_polling() {
 
 #[test]
 fn after_a_pause_nothing_is_written_before_the_reign_is_confirmed() {
-    let mut sim = Sim::running(config());
+    let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
     sim.hold.acks = true;
     sim.advance(100);
     let barrier = barrier(&sim.take());
     sim.usurp();
-    sim.now += 60_000;
+    sim.now += PAUSE_SUSPECTED_MS as i64 + 1;
     sim.hold.lists = true;
     let events = sim.acks(barrier);
     for event in events {
@@ -56,23 +56,18 @@ fn after_a_pause_nothing_is_written_before_the_reign_is_confirmed() {
 
 #[test]
 fn after_a_pause_without_a_successor_everything_goes_on() {
-    let mut sim = Sim::running(config());
+    let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
     sim.hold.acks = true;
     sim.advance(100);
     let barrier = barrier(&sim.take());
-    sim.now += 800;
-    sim.send(Event::Tick);
-    sim.now += PAUSE_SUSPECTED_MS as i64 + 1;
-    sim.hold = Hold::default();
+    sim.now += 60_000;
     sim.held.clear();
-    // The deadline has passed during the pause, too: a checkpoint that everybody acknowledged by then is not aborted for it.
-    let events = sim.acks(barrier);
-    for event in events {
+    sim.hold = Hold::default();
+    for event in sim.acks(barrier) {
         sim.send(event);
     }
+    assert_eq!(names(&sim.take())[..2], ["manifest 1", "append 1"]);
     assert_eq!(sim.coordinator.status(), Status::Running);
-    sim.advance(2_000);
-    assert!(sim.coordinator.stats().completed > 0);
 }
 
 #[test]

@@ -79,6 +79,8 @@ fn an_append_that_a_failure_overtakes_is_resolved_before_the_next_claim_and_its_
     let replayed: Vec<u64> = deployment.unwrap().replay.iter().map(|entry| entry.id.0).collect();
     assert_eq!(replayed, [1]);
     assert!(sim.outside.committed.contains(&CheckpointId(1)));
+    assert_eq!(sim.coordinator.stats().completed, 1);
+    assert!(actions.iter().any(|action| matches!(action, Action::Completed(_))));
 }
 
 #[test]

@@ -102,12 +102,17 @@ impl Sim {
 
     /// The process is replaced by a new one; what it held is lost.
     pub fn restart(&mut self) {
+        self.restart_holding(Hold::default());
+    }
+
+    /// The same, with some actions held from the start.
+    pub fn restart_holding(&mut self, hold: Hold) {
         self.processes += 1;
         self.coordinator =
             Coordinator::new(self.config.clone(), self.request.clone(), Attempts::new(format!("p{}", self.processes)))
                 .with_defects(self.defects);
         self.held.clear();
-        self.hold = Hold::default();
+        self.hold = hold;
         self.send(Event::Start);
     }
 
