@@ -118,10 +118,6 @@ impl<S> Fifo<S> {
         self.waiting.len() + usize::from(self.moving.is_some())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Estimated bytes of all layers.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -68,9 +68,13 @@ impl Shared {
         let _ = self.past.set(past);
     }
 
-    /// True if a layer written as run `sequence` may move to clean: it can be read again from there, or never leaves.
+    /// True if a layer written as run `sequence` may move to clean. Once clean evicts, the run must be in the past; before that,
+    /// clean must have room, because it cannot shrink yet.
     pub(crate) fn may_hand_over(&self, sequence: u64) -> bool {
-        sequence != 0 && (!self.ingesting.load(Ordering::Acquire) || self.is_ingested(sequence))
+        if sequence == 0 {
+            return false;
+        }
+        if self.ingesting.load(Ordering::Acquire) { self.is_ingested(sequence) } else { !self.clean_is_over() }
     }
 
     /// True if run `sequence` and all before it can be read from the past.

@@ -293,6 +293,13 @@ impl<K: Key, V: Value> ValueTable<K, V> {
         Ok(())
     }
 
+    /// Drops the cache, as if everything in it had been evicted; for tests of what happens then.
+    #[doc(hidden)]
+    pub fn forget_clean(&mut self) {
+        assert!(!self.core.resident, "only what can be read again may be forgotten");
+        self.clean = Sharded::default();
+    }
+
     #[inline]
     fn knows(&self, mixed: u64, key: &K) -> bool {
         self.dirty.find(mixed, key).is_some()

@@ -24,6 +24,18 @@ pub fn runtime() -> tokio::runtime::Handle {
     RUNTIME.get_or_init(build).handle().clone()
 }
 
+/// The defect that `WEIR_DEFECT` plants in every test, to see which turn red.
+pub fn planted() -> Defects {
+    let none = Defects::default();
+    match std::env::var("WEIR_DEFECT").unwrap_or_default().as_str() {
+        "" => none,
+        "clean-survives-hand-over" => Defects { clean_survives_hand_over: true, ..none },
+        "base-from-live-state" => Defects { base_from_live_state: true, ..none },
+        "range-end-off-by-one" => Defects { range_end_off_by_one: true, ..none },
+        other => panic!("WEIR_DEFECT={other} is not a defect of the state engine"),
+    }
+}
+
 /// How a cluster is set up.
 #[derive(Clone)]
 pub struct Setup {
@@ -42,7 +54,7 @@ impl Setup {
         Self {
             backend,
             memory: MemoryBudget::default(),
-            defects: Defects::default(),
+            defects: planted(),
             base_max_runs: 256,
             base_min_bytes: 1 << 20,
             max_file_bytes: 256 << 20,

@@ -1,5 +1,13 @@
 //! The state engine against a reference model, across seals, aborts, restores and rescales, and with damaged storage.
 
 mod cluster;
+mod defects;
+mod durability;
+mod expiry;
+mod formats;
+mod hand_over;
+mod memory;
 mod model;
+mod restore;
 mod scenario;
+mod schema;

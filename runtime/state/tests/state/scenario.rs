@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use weir_state::{BackendKind, Defects, MemoryBudget, RestoreChain, hash_key};
 
-use crate::cluster::{Cluster, Setup, Worker};
+use crate::cluster::{Cluster, Setup, Worker, planted};
 use crate::model::{Model, Random};
 
 /// What a scenario does.
@@ -407,7 +407,7 @@ pub fn check(name: &str, plan: Plan, seeds: u64) {
 }
 
 fn plan(backend: BackendKind, memory: MemoryBudget, keys: u64) -> Plan {
-    Plan { backend, memory, steps: 2500, keys, defects: Defects::default() }
+    Plan { backend, memory, steps: 2500, keys, defects: planted() }
 }
 
 #[test]

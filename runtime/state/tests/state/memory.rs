@@ -1,0 +1,117 @@
+//! Memory: budgets that are kept, early runs, eviction, pausing.
+
+use weir_protocol::{CheckpointId, MaxParallelism, OperatorId};
+use weir_state::{Backend, BackendKind, MemoryBudget, RestoreChain, ValueHandle, WorkerStore, hash_key};
+
+use crate::cluster::{MAX, Setup, wait_until};
+
+const BUDGET: MemoryBudget = MemoryBudget { write: 4 << 20, clean: 2 << 20, builders: 1 << 20 };
+
+struct Counts {
+    store: std::sync::Arc<WorkerStore>,
+    backend: Backend<u64>,
+    handle: ValueHandle<u64>,
+}
+
+impl Counts {
+    fn open(setup: &Setup, generation: u64, restore: Option<RestoreChain>) -> Self {
+        let store = WorkerStore::open(setup.config(0, generation), restore).unwrap();
+        let max = MaxParallelism::new(MAX).unwrap();
+        let mut backend: Backend<u64> = store.backend(&OperatorId::from("o"), 0, max.all());
+        let handle = backend.value::<u64>("count".into()).unwrap();
+        Self { store, backend, handle }
+    }
+
+    fn add(&mut self, keys: impl Iterator<Item = u64>) {
+        let hashed: Vec<(u64, u64)> = keys.map(|key| (hash_key(&key, &mut Vec::new()), key)).collect();
+        for batch in hashed.chunks(1000) {
+            wait_until("the store keeps up", || {
+                self.backend.maintain();
+                !self.backend.must_pause()
+            });
+            let table = self.backend.value_mut(self.handle);
+            table.prefetch(batch.iter().map(|(hash, key)| (*hash, key))).unwrap();
+            for (hash, key) in batch {
+                let count = table.entry(*hash, key).unwrap();
+                *count = Some(count.unwrap_or(0) + 1);
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, epoch: u64) -> RestoreChain {
+        let (tx, rx) = std::sync::mpsc::channel();
+        self.store.begin_epoch(CheckpointId(epoch), 1, Box::new(move |result| drop(tx.send(result))));
+        let sealed = self.backend.seal(CheckpointId(epoch));
+        self.store.submit(CheckpointId(epoch), sealed);
+        let result = rx.recv().unwrap().unwrap();
+        RestoreChain { states: result.states, chain: result.chain, epoch: CheckpointId(epoch) }
+    }
+
+    fn check(&mut self, keys: u64, expected: u64) {
+        for key in 0..keys {
+            let hash = hash_key(&key, &mut Vec::new());
+            let table = self.backend.value_mut(self.handle);
+            assert_eq!(table.get(hash, &key).unwrap().copied(), Some(expected), "{key}");
+            if key % 1000 == 0 {
+                self.backend.maintain();
+            }
+        }
+    }
+}
+
+#[test]
+fn state_ten_times_the_budget_stays_within_it_and_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+    setup.memory = BUDGET;
+    let mut counts = Counts::open(&setup, 1, None);
+    let keys = 400_000;
+    let mut largest = 0;
+    for epoch in 1..=3 {
+        for part in 0..8 {
+            counts.add((0..keys).filter(|key| key % 8 == part));
+            let stats = counts.store.stats();
+            largest = largest.max(stats.write_bytes + stats.clean_bytes);
+        }
+        counts.checkpoint(epoch);
+    }
+    let stats = counts.store.stats();
+    assert!(stats.ingesting, "state that outgrows memory is ingested");
+    assert!(largest < 3 * (BUDGET.write + BUDGET.clean) / 2, "{largest} bytes in memory");
+    counts.check(keys, 3);
+    let checkpoint = counts.checkpoint(4);
+    drop(counts);
+    Counts::open(&setup, 2, Some(checkpoint)).check(keys, 3);
+}
+
+#[test]
+fn an_epoch_that_outgrows_its_budget_is_spilled_as_early_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+    setup.memory = BUDGET;
+    let mut counts = Counts::open(&setup, 1, None);
+    counts.add(0..200_000);
+    counts.add(0..200_000);
+    let checkpoint = counts.checkpoint(1);
+    assert!(checkpoint.chain.len() > 1, "{} runs", checkpoint.chain.len());
+    assert!(checkpoint.chain.iter().all(|run| run.epoch == CheckpointId(1)));
+    // What is spilled after the barrier does not belong to the checkpoint.
+    counts.add(0..200_000);
+    drop(counts);
+    Counts::open(&setup, 2, Some(checkpoint)).check(200_000, 2);
+}
+
+#[test]
+fn nothing_is_ingested_while_everything_fits_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let mut counts = Counts::open(&setup, 1, None);
+    counts.add(0..50_000);
+    counts.checkpoint(1);
+    counts.add(0..50_000);
+    let stats = counts.store.stats();
+    assert!(!stats.ingesting);
+    let entries = std::fs::read_dir(setup.dir.join("worker0")).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["runs"], "no database exists");
+}

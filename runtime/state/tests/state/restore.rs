@@ -1,0 +1,148 @@
+//! Restores: local files, downloads, damage.
+
+use bytes::Bytes;
+use weir_state::{BackendKind, RestoreChain, StateError};
+use weir_storage::Operation;
+
+use crate::cluster::{Cluster, Setup};
+
+fn put(cluster: &mut Cluster, key: &str, value: u64) {
+    let (subtask, hash) = cluster.subtask(key);
+    subtask.backend.value_mut(subtask.value).set(hash, &key.to_owned(), value).unwrap();
+}
+
+fn get(cluster: &mut Cluster, key: &str) -> Option<u64> {
+    let (subtask, hash) = cluster.subtask(key);
+    subtask.backend.value_mut(subtask.value).get(hash, &key.to_owned()).unwrap().copied()
+}
+
+/// Three epochs; returns the last checkpoint.
+fn written(setup: &Setup) -> RestoreChain {
+    let mut cluster = Cluster::deploy(setup, 1, 1, 2, None).unwrap();
+    let mut last = None;
+    for epoch in 1..=3 {
+        put(&mut cluster, "same", epoch);
+        put(&mut cluster, &format!("only {epoch}"), epoch);
+        last = Some(cluster.checkpoint(epoch).unwrap());
+        cluster.acknowledge(epoch);
+    }
+    cluster.kill();
+    last.unwrap()
+}
+
+fn check_content(cluster: &mut Cluster) {
+    assert_eq!(get(cluster, "same"), Some(3));
+    assert_eq!((1..=4).map(|epoch| get(cluster, &format!("only {epoch}"))).collect::<Vec<_>>(), [Some(1), Some(2), Some(3), None]);
+}
+
+fn local_files(setup: &Setup) -> Vec<std::path::PathBuf> {
+    let runs = std::fs::read_dir(setup.dir.join("worker0/runs")).unwrap();
+    let mut files: Vec<_> = runs.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn local_files_are_used_and_nothing_is_downloaded() {
+    for backend in [BackendKind::RocksDb, BackendKind::Memory] {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::new(backend, dir.path());
+        let checkpoint = written(&setup);
+        let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint)).unwrap();
+        check_content(&mut cluster);
+        assert_eq!(setup.objects.calls(Operation::GetFile), 0);
+    }
+}
+
+#[test]
+fn a_local_file_of_another_length_or_without_its_end_is_downloaded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    let files = local_files(&setup);
+    let whole = std::fs::read(&files[0]).unwrap();
+    std::fs::remove_file(&files[0]).unwrap();
+    std::fs::write(&files[0], &whole[..whole.len() - 1]).unwrap();
+    let mut torn = std::fs::read(&files[1]).unwrap();
+    let end = torn.len();
+    torn[end - 100..].fill(0);
+    std::fs::remove_file(&files[1]).unwrap();
+    std::fs::write(&files[1], torn).unwrap();
+    let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint)).unwrap();
+    check_content(&mut cluster);
+    assert_eq!(setup.objects.calls(Operation::GetFile), 2);
+}
+
+#[test]
+fn local_files_that_the_checkpoint_does_not_name_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    std::fs::write(setup.dir.join("worker0/runs/stray.sst"), b"stray").unwrap();
+    let older = RestoreChain { chain: checkpoint.chain[..1].to_vec(), epoch: checkpoint.chain[0].epoch, ..checkpoint };
+    let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(older)).unwrap();
+    assert_eq!(local_files(&setup).len(), 1);
+    assert_eq!((get(&mut cluster, "same"), get(&mut cluster, "only 2")), (Some(1), None));
+}
+
+fn check_refused(setup: &Setup, checkpoint: RestoreChain, key: &str, what: &str) {
+    std::fs::remove_dir_all(&setup.dir).unwrap();
+    let Err(error) = Cluster::deploy(setup, 9, 1, 1, Some(checkpoint)) else { panic!("{what}: not refused") };
+    assert!(matches!(&error, StateError::RestoreObject { key: named, .. } if named == key), "{error}");
+    assert!(error.to_string().contains(what), "{error}");
+}
+
+#[test]
+fn a_missing_object_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    let key = checkpoint.chain[1].object.key.clone();
+    let objects = setup.objects.objects();
+    setup.objects = weir_storage::MemoryStore::new();
+    objects.iter().filter(|(held, _)| **held != key).for_each(|(held, body)| setup.objects.overwrite(held, body.clone()));
+    check_refused(&setup, checkpoint, &key, "it is not in");
+}
+
+#[test]
+fn every_truncation_and_bit_flip_of_an_object_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    let key = checkpoint.chain[0].object.key.clone();
+    let whole = setup.objects.objects()[&key].clone();
+    let step = whole.len() / 16;
+    for at in (0..whole.len()).step_by(step) {
+        setup.objects.overwrite(&key, whole.slice(..at));
+        check_refused(&setup, checkpoint.clone(), &key, "the manifest says");
+        let mut flipped = whole.to_vec();
+        flipped[at] ^= 1 << (at % 8);
+        setup.objects.overwrite(&key, Bytes::from(flipped));
+        check_refused(&setup, checkpoint.clone(), &key, "its checksum is");
+    }
+    setup.objects.overwrite(&key, whole);
+    let mut cluster = Cluster::deploy(&setup, 10, 1, 1, Some(checkpoint)).unwrap();
+    check_content(&mut cluster);
+}
+
+#[test]
+fn a_chain_out_of_order_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let mut checkpoint = written(&setup);
+    checkpoint.chain.reverse();
+    assert!(matches!(Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint)), Err(StateError::RestoreChain { .. })));
+}
+
+#[test]
+fn the_objects_are_not_changed_by_being_ingested() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint.clone())).unwrap();
+    check_content(&mut cluster);
+    for (run, file) in checkpoint.chain.iter().zip(local_files(&setup)) {
+        let bytes = std::fs::read(file).unwrap();
+        assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (run.object.length, run.object.crc32c));
+    }
+}
