@@ -39,6 +39,55 @@ impl Default for MemoryBudget {
     }
 }
 
+/// How RocksDB and its files are laid out. The defaults are what `docs/adr/0001-state-layout.md` measured to be best; the benchmark
+/// `state_layout` varies them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RocksTuning {
+    /// Bytes of a data block.
+    pub block_bytes: usize,
+    /// Bits of filter per key.
+    pub filter_bits: f64,
+    /// Ribbon instead of Bloom filters: a third smaller, dearer to build and to ask.
+    pub ribbon: bool,
+    /// A hash index inside each data block.
+    pub hash_index: bool,
+    /// Reads through `mmap` instead of `pread`.
+    pub mmap: bool,
+    /// LZ4 instead of no compression.
+    pub compress: bool,
+    /// Bytes of a block cache; 0 for none, the page cache then being the only one.
+    pub block_cache: usize,
+    /// Universal instead of levelled compaction.
+    pub universal: bool,
+    /// Files in level 0 at which compaction begins.
+    pub level0_files: i32,
+    /// Bytes of level 1.
+    pub level_base: u64,
+    /// Bytes of a file that compaction writes.
+    pub file_bytes: u64,
+    /// Threads for compaction.
+    pub threads: i32,
+}
+
+impl Default for RocksTuning {
+    fn default() -> Self {
+        Self {
+            block_bytes: 4096,
+            filter_bits: 10.0,
+            ribbon: false,
+            hash_index: true,
+            mmap: true,
+            compress: false,
+            block_cache: 0,
+            universal: false,
+            level0_files: 4,
+            level_base: 256 << 20,
+            file_bytes: 64 << 20,
+            threads: 2,
+        }
+    }
+}
+
 /// Defects that tests plant to see that they would be found. All off in production.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Defects {
@@ -79,6 +128,8 @@ pub struct StoreConfig {
     pub max_file_bytes: u64,
     /// Bytes of runs that may wait for upload on disk before sources are paused.
     pub max_pending_bytes: u64,
+    /// Layout of RocksDB.
+    pub tuning: RocksTuning,
     /// Planted defects.
     pub defects: Defects,
 }
@@ -106,6 +157,7 @@ impl StoreConfig {
             base_min_bytes: 1 << 20,
             max_file_bytes: 256 << 20,
             max_pending_bytes: 4 << 30,
+            tuning: RocksTuning::default(),
             defects: Defects::default(),
         }
     }

@@ -30,7 +30,7 @@ mod store;
 mod table;
 
 pub use backend::{Backend, MAX_SEALED_LAYERS, SealedSubtask};
-pub use config::{BackendKind, Defects, MemoryBudget, RestoreChain, StoreConfig};
+pub use config::{BackendKind, Defects, MemoryBudget, RestoreChain, RocksTuning, StoreConfig};
 pub use descriptor::{BroadcastHandle, ListHandle, MapHandle, StateDescriptor, TimerHandle, Ttl, ValueHandle};
 pub use error::{StateError, StateName, ValueCodecError};
 pub use key::{Key, hash_key, try_hash_key};
@@ -41,3 +41,9 @@ pub use table::map::{MapTable, UserKeyBounds};
 pub use table::timer::TimerTable;
 pub use table::value::{Fetch, ValueTable};
 pub use value::Value;
+
+/// RocksDB options as the store uses them, for benchmarks that compare it with a loop of their own.
+#[doc(hidden)]
+pub fn bench_options(tuning: &RocksTuning) -> rocksdb::Options {
+    rocks::database_options(tuning, None)
+}

@@ -9,47 +9,58 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompactionStyle, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
     DataBlockIndexType, IngestExternalFileOptions, LogLevel, Options, ReadOptions,
 };
 
+use crate::config::RocksTuning;
 use crate::error::StateError;
 use crate::past::{Direction, Past, Visit};
 use crate::value::split_expiry;
 
-/// Bits of Bloom filter per key: 1 % of the reads of an absent key touch a block.
-const FILTER_BITS: f64 = 10.0;
-/// Bytes of a data block: small, because a point read scans and checksums one.
-const BLOCK_BYTES: usize = 4096;
-
 /// Options of the files that runs are written to.
-pub(crate) fn file_options() -> Options {
+pub(crate) fn file_options(tuning: &RocksTuning) -> Options {
     let mut options = Options::default();
-    options.set_compression_type(DBCompressionType::None);
-    options.set_block_based_table_factory(&table_options());
+    options.set_compression_type(if tuning.compress { DBCompressionType::Lz4 } else { DBCompressionType::None });
+    options.set_block_based_table_factory(&table_options(tuning));
     options
 }
 
-fn table_options() -> BlockBasedOptions {
+fn table_options(tuning: &RocksTuning) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
-    table.disable_cache();
-    table.set_block_size(BLOCK_BYTES);
-    table.set_bloom_filter(FILTER_BITS, false);
-    table.set_optimize_filters_for_memory(false);
-    table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-    table.set_data_block_hash_ratio(0.75);
+    match tuning.block_cache {
+        0 => table.disable_cache(),
+        bytes => table.set_block_cache(&Cache::new_hyper_clock_cache(bytes, 0)),
+    }
+    table.set_block_size(tuning.block_bytes);
+    if tuning.ribbon {
+        table.set_ribbon_filter(tuning.filter_bits);
+    } else {
+        table.set_bloom_filter(tuning.filter_bits, false);
+    }
+    if tuning.hash_index {
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_data_block_hash_ratio(0.75);
+    }
     table.set_format_version(6);
     table
 }
 
-fn database_options(clock: Option<Arc<AtomicI64>>) -> Options {
-    let mut options = file_options();
+/// Options of a database that only takes in files; with a clock, compaction drops what has expired by it.
+pub(crate) fn database_options(tuning: &RocksTuning, clock: Option<Arc<AtomicI64>>) -> Options {
+    let mut options = file_options(tuning);
     options.create_if_missing(true);
-    options.set_allow_mmap_reads(true);
+    options.set_allow_mmap_reads(tuning.mmap);
     options.set_max_open_files(-1);
     // Nothing is ever put; the memtable stays empty.
     options.set_write_buffer_size(64 << 10);
-    options.set_max_background_jobs(2);
+    options.set_max_background_jobs(tuning.threads);
+    options.set_level_zero_file_num_compaction_trigger(tuning.level0_files);
+    options.set_max_bytes_for_level_base(tuning.level_base);
+    options.set_target_file_size_base(tuning.file_bytes);
+    if tuning.universal {
+        options.set_compaction_style(DBCompactionStyle::Universal);
+    }
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options.set_log_level(LogLevel::Error);
@@ -91,11 +102,11 @@ impl std::fmt::Debug for Rocks {
 
 impl Rocks {
     /// Opens an empty database in `path`, which must not exist.
-    pub(crate) fn create(path: PathBuf, purpose: Purpose) -> Result<Self, StateError> {
+    pub(crate) fn create(path: PathBuf, tuning: &RocksTuning, purpose: Purpose) -> Result<Self, StateError> {
         let options = match purpose {
-            Purpose::Serve(clock) => database_options(Some(clock)),
+            Purpose::Serve(clock) => database_options(tuning, Some(clock)),
             Purpose::Merge => {
-                let mut options = database_options(None);
+                let mut options = database_options(tuning, None);
                 options.set_disable_auto_compactions(true);
                 options
             }

@@ -149,7 +149,7 @@ fn build_in(inner: &Inner, plan: BasePlan, scratch: &Path) -> Result<Vec<Written
         fetch_if_missing(&inner.config, object, local)?;
     }
     let files: Vec<_> = plan.files.into_iter().map(|(_, local)| local).collect();
-    let rocks = Rocks::create(scratch.join("db"), Purpose::Merge)?;
+    let rocks = Rocks::create(scratch.join("db"), &inner.config.tuning, Purpose::Merge)?;
     rocks.ingest(&files, &scratch.join("links"))?;
     let states = inner.schema.lock().states();
     let off_by_one = inner.config.defects.range_end_off_by_one;
@@ -164,7 +164,7 @@ fn write(
     owned: &BTreeMap<StateId, Vec<KeyGroupRange>>,
     now: i64,
 ) -> Result<Vec<WrittenFile>, StateError> {
-    let options = file_options();
+    let options = file_options(&inner.config.tuning);
     let mut names = inner.file_names.base();
     let mut writer = RunWriter::new(&options, inner.config.max_file_bytes, || names.next_name());
     for (start, end) in owned_spans(owned) {

@@ -28,7 +28,7 @@ pub(super) enum BuilderMessage {
 
 pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<BuilderMessage>) -> Result<JoinHandle<()>, StateError> {
     let run = move || {
-        let options = file_options();
+        let options = file_options(&inner.config.tuning);
         while let Ok(BuilderMessage::Build(job)) = jobs.recv() {
             if inner.is_stopping() {
                 return;

@@ -104,7 +104,8 @@ impl Keeper {
             return Ok(());
         }
         let (files, upto) = self.inner.ledger.lock().everything_built();
-        let rocks = Arc::new(Rocks::create(self.directory.database(), Purpose::Serve(Arc::clone(&shared.clock)))?);
+        let purpose = Purpose::Serve(Arc::clone(&shared.clock));
+        let rocks = Arc::new(Rocks::create(self.directory.database(), &self.inner.config.tuning, purpose)?);
         rocks.ingest(&files, &self.directory.links())?;
         let _ = self.inner.rocks.set(Arc::clone(&rocks));
         shared.set_past(rocks as Arc<dyn Past>);
@@ -142,7 +143,7 @@ impl Keeper {
     fn flush(&mut self) -> Result<(), StateError> {
         let Some(collected) = &mut self.collected else { return Ok(()) };
         collected.sort();
-        let options = file_options();
+        let options = file_options(&self.inner.config.tuning);
         let scratch = self.directory.links().join("collected.sst");
         std::fs::create_dir_all(self.directory.links())
             .map_err(|source| StateError::local("create directory", self.directory.links(), source))?;

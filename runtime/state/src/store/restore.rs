@@ -172,7 +172,7 @@ pub(crate) fn restore(
     check_order(&restore.chain)?;
     let serves = config.backend == BackendKind::RocksDb;
     let purpose = if serves { Purpose::Serve(Arc::clone(&shared.clock)) } else { Purpose::Merge };
-    let rocks = Arc::new(Rocks::create(directory.database(), purpose)?);
+    let rocks = Arc::new(Rocks::create(directory.database(), &config.tuning, purpose)?);
     let files: Vec<_> =
         restore.chain.iter().map(|run| (run.clone(), directory.local(&run.object.key))).collect();
     fetch_and_ingest(config, directory, &files, &rocks)?;
