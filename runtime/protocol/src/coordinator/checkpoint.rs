@@ -34,7 +34,7 @@ impl Coordinator {
                 let savepoint = ending.savepoint.clone();
                 self.begin(ManifestKind::Final, now, out).savepoint = savepoint;
             }
-        } else if may_hurry && let Some(wanted) = self.requests.take_savepoint() {
+        } else if may_hurry && let Some(wanted) = self.next_savepoint(out) {
             let requests = self.requests.take_checkpoints();
             let in_flight = self.begin(ManifestKind::Savepoint, now, out);
             in_flight.savepoint = Some(wanted.name);
@@ -111,6 +111,12 @@ impl Coordinator {
                 (in_flight.id, published.entry.manifest.key.clone(), published.bytes.clone());
             if self.defects.commit_before_publish {
                 out.push(Action::Commit { checkpoint, handles: published.sinks.clone() });
+            }
+            if self.defects.delete_before_entry {
+                let mut head = self.reign.head().expect("a running job has a head").clone();
+                head.complete(published.entry.clone());
+                let dropped = head.retire(self.config.retained);
+                out.push(Action::DeleteObjects(dropped.into_iter().map(|entry| entry.manifest.key).collect()));
             }
             out.push(Action::PutManifest { checkpoint, key, bytes });
         }

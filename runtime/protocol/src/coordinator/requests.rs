@@ -35,7 +35,7 @@ impl Requests {
         std::mem::take(&mut self.checkpoints)
     }
 
-    pub fn take_savepoint(&mut self) -> Option<WantedSavepoint> {
+    fn take_savepoint(&mut self) -> Option<WantedSavepoint> {
         self.savepoints.pop_front()
     }
 
@@ -117,6 +117,17 @@ impl Coordinator {
             Some(reason) => answer_error(&[request], &reason, out),
             None => self.requests.savepoints.push_back(WantedSavepoint { name, request: Some(request) }),
         }
+    }
+
+    /// The next savepoint to take. One that was asked for before the journal was open may turn out to be under way.
+    pub(super) fn next_savepoint(&mut self, out: &mut Vec<Action>) -> Option<WantedSavepoint> {
+        while let Some(wanted) = self.requests.take_savepoint() {
+            match self.refuse_savepoint(&wanted.name) {
+                Some(reason) => answer_error(wanted.request.as_slice(), &reason, out),
+                None => return Some(wanted),
+            }
+        }
+        None
     }
 
     pub(super) fn handle_stop_request(

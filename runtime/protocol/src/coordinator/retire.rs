@@ -54,7 +54,7 @@ impl Retirement {
         self.live = live;
         self.dropped.append(&mut { dropped });
         self.settle_dropped();
-        self.settle_disowned(head.newest().map(|entry| entry.id));
+        self.settle_disowned(head.newest().map(|entry| entry.id).unwrap_or_default());
     }
 
     /// The objects that a live or dropped manifest names; `None`: it is damaged.
@@ -133,8 +133,7 @@ impl Retirement {
         }
     }
 
-    fn settle_disowned(&mut self, newest: Option<CheckpointId>) {
-        let Some(newest) = newest else { return };
+    fn settle_disowned(&mut self, newest: CheckpointId) {
         let (settled, waiting) = std::mem::take(&mut self.disowned).into_iter().partition(|(_, last)| *last <= newest);
         let settled: BTreeMap<String, CheckpointId> = settled;
         self.candidates.extend(settled.into_keys());

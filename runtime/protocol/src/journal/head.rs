@@ -248,6 +248,10 @@ impl Head {
         if let Some(id) = self.pinned().iter().find(|id| !ids.contains(id)) {
             return Err(format!("checkpoint {id} is needed, but not retained"));
         }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.savepoints.iter().find(|savepoint| !names.insert(&savepoint.name)) {
+            return Err(format!("savepoint {} is named twice", twice.name));
+        }
         if self.displaced.contains(&self.owner) {
             return Err(format!("owner {} is also displaced", self.owner));
         }

@@ -10,6 +10,54 @@
 //!
 //! **What counts.** See the [module above](super): after the create, the entry must be the newest and its predecessor
 //! must exist. If not, this coordinator is fenced: it appends, deletes and publishes nothing any more.
+//!
+//! A shell is a loop around it:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use weir_protocol::journal::machine::{CreateOutcome, ReadOutcome};
+//! use weir_protocol::journal::{AttemptId, Draft, EntryKind, Head, JobRevision, JournalAction, JournalMachine, Owner};
+//! use weir_protocol::{JobId, Millis, Sequence};
+//!
+//! let mut store: BTreeMap<Sequence, Vec<u8>> = BTreeMap::new();
+//! let mut call = |machine: &mut JournalMachine, action| match action {
+//!     JournalAction::List => {
+//!         let newest: Vec<Sequence> = store.keys().rev().take(2).copied().collect();
+//!         machine.handle_listed(Some(&newest))
+//!     }
+//!     JournalAction::Read { sequence } => {
+//!         let outcome = store.get(&sequence).cloned().map_or(ReadOutcome::Absent, ReadOutcome::Found);
+//!         machine.handle_read(sequence, outcome)
+//!     }
+//!     JournalAction::Create { sequence, bytes } => {
+//!         let exists = store.contains_key(&sequence);
+//!         store.entry(sequence).or_insert_with(|| bytes.to_vec());
+//!         machine.handle_created(sequence, if exists { CreateOutcome::Exists } else { CreateOutcome::Done })
+//!     }
+//!     JournalAction::Delete { sequence } => {
+//!         store.remove(&sequence);
+//!         machine.handle_deleted(sequence, true)
+//!     }
+//!     _ => Vec::new(), // Opened, Appended, Fenced, … are for the coordinator.
+//! };
+//!
+//! let mut machine = JournalMachine::new(16);
+//! let mut actions = machine.open();
+//! while let Some(action) = actions.pop() {
+//!     actions.extend(call(&mut machine, action));
+//! }
+//! let draft = Draft {
+//!     kind: EntryKind::Reserve,
+//!     head: Head::new(JobId::from("job"), Owner::local(), JobRevision::default()),
+//!     attempt: AttemptId("random-1".into()),
+//!     written_at: Millis(0),
+//! };
+//! actions = machine.append(draft).expect("the journal is open");
+//! while let Some(action) = actions.pop() {
+//!     actions.extend(call(&mut machine, action));
+//! }
+//! assert_eq!(machine.head().map(|entry| entry.sequence), Some(Sequence(1)));
+//! ```
 
 mod phase;
 #[cfg(test)]

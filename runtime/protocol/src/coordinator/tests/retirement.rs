@@ -12,6 +12,14 @@ fn deleted(sim: &mut Sim) -> Vec<String> {
     sim.take().into_iter().filter_map(keys).flatten().collect()
 }
 
+#[test]
+#[should_panic(expected = "manifests/c0000000001-g1.json is retained")]
+fn the_defect_of_deleting_before_the_entry_is_noticed() {
+    let mut sim = Sim::running(config());
+    sim.plant(crate::defects::Defects { delete_before_entry: true, ..Default::default() });
+    sim.advance(1_000);
+}
+
 /// The worker replaces its chain by a base and disowns what was in it.
 fn rebase(sim: &mut Sim) -> Vec<String> {
     let last = sim.chain.last().unwrap().clone();
@@ -63,6 +71,24 @@ fn runs_disowned_while_a_checkpoint_that_names_them_is_under_way_wait_for_it() {
     sim.advance(1_000);
     let gone = deleted(&mut sim);
     assert!(old.iter().all(|key| gone.contains(key)), "{gone:?}");
+}
+
+#[test]
+fn an_entry_in_between_does_not_release_what_a_checkpoint_under_way_names() {
+    let mut sim = Sim::running(CoordinatorConfig { retained: 1, interval_ms: None, ..config() });
+    sim.hold.copies = true;
+    sim.send(Event::SavepointRequest(RequestId(1), "s".into()));
+    sim.hold.manifest = true;
+    sim.send(Event::CheckpointRequest(RequestId(2)));
+    let (generation, worker) = (sim.generation(), WorkerIndex(0));
+    let own_run = sim.chain.last().unwrap().object.key.clone();
+    sim.send(Event::Disowned { generation, worker, keys: vec![own_run.clone()] });
+    sim.send(Event::SavepointCopied("s".into(), Ok(())));
+    assert_eq!(sim.kinds().last(), Some(&"savepoint"));
+    assert!(sim.outside.objects.contains_key(&own_run), "checkpoint 2 is going to name it");
+    sim.release();
+    assert_eq!(sim.head().newest().unwrap().id, CheckpointId(2));
+    assert!(sim.outside.objects.contains_key(&own_run));
 }
 
 #[test]

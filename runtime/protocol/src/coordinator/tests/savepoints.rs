@@ -86,6 +86,24 @@ fn one_name_is_taken_once_at_a_time() {
 }
 
 #[test]
+fn a_name_asked_for_before_the_journal_says_that_it_is_being_copied_is_refused_later() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    request(&mut sim, 1, "s");
+    sim.now += 100;
+    sim.restart_holding(Hold { copies: true, lists: true, ..Hold::default() });
+    request(&mut sim, 2, "s");
+    let list = sim.held.remove(0);
+    sim.hold.lists = false;
+    for event in sim.answer(list) {
+        sim.send(event);
+    }
+    assert_eq!(answers(&mut sim), ["answer 2 false"]);
+    sim.release();
+    assert_eq!(sim.head().savepoints, []);
+}
+
+#[test]
 fn an_aborted_savepoint_is_answered() {
     let mut sim = Sim::running(config());
     sim.hold.acks = true;
