@@ -1,0 +1,1 @@
+//! Real processes, killed, stopped and starved of storage, judged by oracles outside Weir.
