@@ -189,7 +189,10 @@ impl<S: Source> Task<S> {
                     self.emit_watermark(&mut cx, &env).await?;
                     self.out.maintain(&mut cx, true)?;
                     flush(&mut self.out, true, &env).await?;
-                    self.wait(until, next_discovery, &mut cx, &mut env).await?;
+                    // The end has to be told before sleeping: nothing else would wake this loop.
+                    if self.ended || !self.all_ended() {
+                        self.wait(until, next_discovery, &mut cx, &mut env).await?;
+                    }
                 }
             }
             if self.all_ended() && !self.ended {
