@@ -22,7 +22,10 @@ pub mod q5;
 pub mod q7;
 pub mod q8;
 pub mod q9;
+mod jobs;
 mod statistics;
+
+pub(crate) use jobs::jobs;
 
 use weir_connectors::nexmark::{Auction, Bid, Event, Person};
 use weir_engine::stream::Stream;

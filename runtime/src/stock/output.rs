@@ -33,7 +33,7 @@ impl Output {
     /// Asks for `sink` and `output`.
     pub fn from_args(args: &mut Args) -> Self {
         // Naming a directory says enough.
-        let default = if args.is_given("output") && !args.is_given("sink") { "files" } else { "print" };
+        let default = if args.is_given("output") { "files" } else { "print" };
         let choices = [("print", Kind::Print), ("blackhole", Kind::Blackhole), ("files", Kind::Files)];
         let kind = args.choice("sink", &choices, default, "where results go; files if output is given");
         let directory = args.optional::<PathBuf>("output", "directory for the sink files, created if it is missing");

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use weir_connectors::nexmark::Bid;
 use weir_engine::stream::Stream;
 
-use super::Inputs;
 
 /// A bid without its channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +23,6 @@ pub struct Row {
 }
 
 /// `SELECT auction, bidder, price, dateTime, extra FROM bid`
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs.bids.map(|bid| Row { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time, extra: bid.extra })
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids.map(|bid| Row { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time, extra: bid.extra })
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_connectors::nexmark::Bid;
 use weir_engine::operators::aggregate::Count;
 use weir_engine::stream::Stream;
 use weir_engine::window::Session;
 
-use super::Inputs;
 
 const GAP: Duration = Duration::from_secs(10);
 
@@ -25,8 +25,8 @@ pub struct Row {
 }
 
 /// Sessions end after 10 s without a bid.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs.bids.map(|bid| bid.bidder).key_by(|&bidder| bidder).window(Session::with_gap(GAP)).aggregate_with(
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids.map(|bid| bid.bidder).key_by(|&bidder| bidder).window(Session::with_gap(GAP)).aggregate_with(
         "sessions",
         Count::new(),
         |&bidder, window, bids, emit| emit(Row { bidder, bids, start: window.start, end: window.end }),

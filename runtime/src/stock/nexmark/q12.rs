@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use weir_connectors::nexmark::Bid;
 use weir_engine::operators::aggregate::Count;
 use weir_engine::stream::Stream;
 use weir_engine::window::Tumbling;
 
-use super::{Inputs, q11::Row};
+use super::q11::Row;
 
 const SIZE: Duration = Duration::from_secs(10);
 
 /// Windows of 10 s of processing time. When bounded input ends, open windows are emitted.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs.bids.map(|bid| bid.bidder).key_by(|&bidder| bidder).window(Tumbling::of(SIZE)).processing_time().aggregate_with(
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids.map(|bid| bid.bidder).key_by(|&bidder| bidder).window(Tumbling::of(SIZE)).processing_time().aggregate_with(
         "bids-per-bidder",
         Count::new(),
         |&bidder, window, bids, emit| emit(Row { bidder, bids, start: window.start, end: window.end }),

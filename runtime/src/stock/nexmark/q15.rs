@@ -1,13 +1,14 @@
 //! q15, bidding statistics per day: counts and distinct counts, updated with every bid.
 
 use serde::{Deserialize, Serialize};
+use weir_connectors::nexmark::Bid;
 use weir_engine::error::UserError;
 use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext, States};
 use weir_engine::stream::Stream;
 use weir_state::{Key, MapHandle, StateError, ValueHandle};
 
 use super::statistics::{Ranked, rank};
-use super::{DAY_MS, Inputs};
+use super::DAY_MS;
 
 /// Statistics of one day (and, in q16, one channel) so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,9 +93,8 @@ impl KeyedProcessFunction<i64, Offer> for PerDay {
 }
 
 /// One row per bid: the day's statistics including it.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs
-        .bids
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids
         .map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
         .key_by(|offer| day(offer.date_time))
         .process("per-day", |states| Ok(PerDay(Collecting::open(states)?)))

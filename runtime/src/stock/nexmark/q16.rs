@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use weir_connectors::nexmark::Bid;
 use weir_engine::error::UserError;
 use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext};
 use weir_engine::stream::Stream;
 
-use super::Inputs;
 use super::q15::{Collecting, Offer, Statistics, day};
 
 /// A channel's statistics of a day.
@@ -34,9 +34,8 @@ impl KeyedProcessFunction<(SmolStr, i64), (SmolStr, Offer)> for PerChannel {
 }
 
 /// One row per bid: the statistics of its channel and day including it.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs
-        .bids
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids
         .map(|bid| (bid.channel, Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time }))
         .key_by(|(channel, offer)| (channel.clone(), day(offer.date_time)))
         .process("per-channel", |states| Ok(PerChannel(Collecting::open(states)?)))

@@ -1,10 +1,10 @@
 //! q17, auction statistics: counts and prices per auction and day, updated with every bid.
 
 use serde::{Deserialize, Serialize};
+use weir_connectors::nexmark::Bid;
 use weir_engine::operators::aggregate::Aggregate;
 use weir_engine::stream::Stream;
 
-use super::Inputs;
 use super::q15::{Offer, day};
 use super::statistics::{Ranked, rank};
 
@@ -60,9 +60,8 @@ impl Aggregate for Prices {
 }
 
 /// One row per bid: its auction's statistics of the day including it.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs
-        .bids
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids
         .map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
         .key_by(|offer| (offer.auction, day(offer.date_time)))
         .aggregate("per-auction", Prices)

@@ -6,7 +6,6 @@ use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext};
 use weir_engine::stream::Stream;
 use weir_state::ValueHandle;
 
-use super::Inputs;
 
 struct Last {
     bid: ValueHandle<Bid>,
@@ -30,6 +29,6 @@ impl KeyedProcessFunction<(u64, u64), Bid> for Last {
 }
 
 /// The last bid per bidder and auction, again whenever it changes.
-pub fn query(inputs: &Inputs) -> Stream<Bid> {
-    inputs.bids.key_by(|bid| (bid.bidder, bid.auction)).process("last-bid", |states| Ok(Last { bid: states.value("bid")? }))
+pub fn query(bids: &Stream<Bid>) -> Stream<Bid> {
+    bids.key_by(|bid| (bid.bidder, bid.auction)).process("last-bid", |states| Ok(Last { bid: states.value("bid")? }))
 }

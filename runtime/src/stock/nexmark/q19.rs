@@ -7,7 +7,6 @@ use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext};
 use weir_engine::stream::Stream;
 use weir_state::ValueHandle;
 
-use super::Inputs;
 
 /// How many bids are kept per auction.
 pub const TOP: usize = 10;
@@ -48,6 +47,6 @@ impl KeyedProcessFunction<u64, Bid> for Highest {
 }
 
 /// A row for every bid that enters its auction's top ten.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs.bids.key_by(|bid| bid.auction).process("top-bids", |states| Ok(Highest { bids: states.value("bids")? }))
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids.key_by(|bid| bid.auction).process("top-bids", |states| Ok(Highest { bids: states.value("bids")? }))
 }

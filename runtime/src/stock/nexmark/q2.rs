@@ -1,9 +1,9 @@
 //! q2, selection: a filter.
 
 use serde::{Deserialize, Serialize};
+use weir_connectors::nexmark::Bid;
 use weir_engine::stream::Stream;
 
-use super::Inputs;
 
 /// An auction and an offer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,6 +15,6 @@ pub struct Row {
 }
 
 /// `SELECT auction, price FROM bid WHERE MOD(auction, 123) = 0`
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs.bids.filter(|bid| bid.auction.is_multiple_of(123)).map(|bid| Row { auction: bid.auction, price: bid.price })
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids.filter(|bid| bid.auction.is_multiple_of(123)).map(|bid| Row { auction: bid.auction, price: bid.price })
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_connectors::nexmark::Bid;
 use weir_engine::operators::aggregate::{Aggregate, Count};
 use weir_engine::stream::Stream;
 use weir_engine::window::{Sliding, Tumbling, Windowed};
 
-use super::Inputs;
 
 const SIZE: Duration = Duration::from_secs(10);
 const SLIDE: Duration = Duration::from_secs(2);
@@ -60,9 +60,8 @@ impl Aggregate for Hottest {
 }
 
 /// Windows of 10 s every 2 s; all auctions that share the highest count.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs
-        .bids
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids
         .map(|bid| bid.auction)
         .key_by(|&auction| auction)
         .window(Sliding::of(SIZE, SLIDE))

@@ -8,7 +8,6 @@ use weir_engine::operators::aggregate::Aggregate;
 use weir_engine::stream::Stream;
 use weir_engine::window::Tumbling;
 
-use super::Inputs;
 
 const SIZE: Duration = Duration::from_secs(10);
 /// Partial maxima per window.
@@ -61,9 +60,8 @@ impl Aggregate for Highest {
 }
 
 /// The highest bids of each 10 s.
-pub fn query(inputs: &Inputs) -> Stream<Row> {
-    inputs
-        .bids
+pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
+    bids
         .map(|Bid { auction, bidder, price, date_time, .. }| Row { auction, bidder, price, date_time })
         .key_by(|row| row.auction % SHARDS)
         .window(Tumbling::of(SIZE))
