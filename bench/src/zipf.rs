@@ -1,4 +1,4 @@
-//! Keys for benchmarks: zipf and uniform, made before anything is measured.
+//! Keys for benchmarks, made before anything is measured.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
 pub struct Random(pub u64);
@@ -39,10 +39,4 @@ pub fn zipf_keys(count: usize, keys: u64, theta: f64, seed: u64) -> Vec<u64> {
         ((keys as f64 * (eta * u - eta + 1.0).powf(alpha)) as u64).min(keys - 1)
     };
     (0..count).map(|_| draw().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20).collect()
-}
-
-/// `count` keys out of `keys`, uniform.
-pub fn uniform_keys(count: usize, keys: u64, seed: u64) -> Vec<u64> {
-    let mut random = Random(seed);
-    (0..count).map(|_| random.next() % keys).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use weir_connectors::nexmark::{Bid, Generator, NexmarkBids, NexmarkConfig};
+use weir_connectors::nexmark::{Bid, NexmarkBids, NexmarkConfig};
 use weir_engine::source::{Progress, Source};
 use weir_engine::time::WatermarkStrategy;
 
@@ -54,7 +54,6 @@ pub fn plain(scale: f64) -> Result<Measured> {
     let source = NexmarkBids::new(config(events))?;
     let split = source.discover()?.remove(0);
     let mut reader = source.open(&split, None)?;
-    let _ = Generator::new(&config(events))?;
     let meter = Meter::start();
     let (mut bids, mut rows, mut total) = (Vec::new(), Vec::new(), 0u64);
     loop {
