@@ -90,8 +90,13 @@ impl Directory {
         for entry in entries {
             let entry = entry.map_err(|source| StateError::local("list directory", &runs, source))?;
             if entry.file_name().to_str().is_none_or(|name| !named.contains(name)) {
-                std::fs::remove_file(entry.path())
-                    .map_err(|source| StateError::local("remove file", entry.path(), source))?;
+                match std::fs::remove_file(entry.path()) {
+                    // A process that was replaced may still rename or remove its own files.
+                    Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StateError::local("remove file", entry.path(), source));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())
