@@ -2,7 +2,7 @@
 //!
 //! While everything fits in memory nothing is ingested: RocksDB does not even exist. The first backend that wants to evict makes the
 //! keeper ingest the whole chain from its local files; from then on runs are ingested as they are built, small ones
-//! together, so that the database sees few files.
+//! together, so that the database sees few files, as long as their layers do not take up memory that is needed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +129,10 @@ impl Keeper {
                 self.runs += 1;
                 self.newest = sequence;
                 let full = self.collected.as_ref().is_some_and(|collected| collected.bytes() >= COLLECT_BYTES);
-                if full || self.runs >= COLLECT_RUNS {
+                // Layers that wait take room that new changes need; they may only do so while there is plenty.
+                let shared = &self.inner.shared;
+                let tight = shared.write_bytes.load(Ordering::Relaxed) > shared.budget.write / 4;
+                if full || tight || self.runs >= COLLECT_RUNS {
                     self.persist(Self::flush);
                 }
             }
