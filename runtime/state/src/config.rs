@@ -39,8 +39,8 @@ impl Default for MemoryBudget {
     }
 }
 
-/// How RocksDB and its files are laid out. The defaults are what `docs/adr/0001-state-layout.md` measured to be best; the benchmark
-/// `state_layout` varies them.
+/// How RocksDB and its files are laid out. The defaults are starting values; the benchmark `state_layout` varies them, and
+/// `docs/adr/0001-state-layout.md` says what has been measured so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RocksTuning {
     /// Bytes of a data block.
