@@ -26,8 +26,12 @@ mod jobs;
 
 /// Streaming jobs, exactly once.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done; 1 failed or damaged; 2 refused before anything ran; \
-3 taken over by another process; 130 and 143 ended at once by a second Ctrl-C or SIGTERM.")]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 failed or damaged; 2 refused before anything ran; \
+3 taken over by another process; 130 and 143 ended at once by a second Ctrl-C or SIGTERM."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -26,6 +26,7 @@ pub use garbage::{Heap, Inventory};
 pub use impact::{Impact, impact};
 pub use journal::{JournalLine, JournalLines, journal};
 pub use model::{Checkpoint, History, Savepoint};
+pub(crate) use overview::restores;
 pub use overview::{Overview, overview};
 pub use read::{read_entries, read_history, read_inventory, read_savepoint, read_savepoints};
 pub use target::{Access, Found, JobRoot, find, open};

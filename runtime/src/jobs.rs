@@ -69,6 +69,9 @@ fn lines(items: &[impl ToString]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// Graphs that a message names one by one.
+const MOST_NAMED: usize = 12;
+
 type Builder = Arc<dyn Fn(&mut Args) -> Result<Graph, JobError> + Send + Sync>;
 
 #[derive(Clone)]
@@ -163,11 +166,14 @@ impl Jobs {
 
     /// All graphs with their arguments, by name.
     pub fn list(&self) -> Vec<JobInfo> {
-        self.jobs.iter().map(|(name, job)| JobInfo {
-            name: name.clone(),
-            description: job.description.clone(),
-            args: asked_by(job),
-        }).collect()
+        self.jobs
+            .iter()
+            .map(|(name, job)| JobInfo {
+                name: name.clone(),
+                description: job.description.clone(),
+                args: asked_by(job),
+            })
+            .collect()
     }
 
     /// Why there is no graph of this name.
@@ -175,9 +181,13 @@ impl Jobs {
         let names: Vec<&str> = self.jobs.keys().map(String::as_str).collect();
         let hint = match closest(name, names.iter().copied()) {
             Some(meant) => format!("write {meant} if that is what you meant"),
-            None => "`weir jobs` lists them with their arguments".to_owned(),
+            None => "see `weir jobs` for the graphs and their arguments".to_owned(),
         };
-        let allowed = if names.is_empty() { "none, this binary has no graphs".to_owned() } else { names.join(", ") };
+        let allowed = match names.len() {
+            0 => "none, this binary has no graphs".to_owned(),
+            1..=MOST_NAMED => names.join(", "),
+            count => format!("one of the {count} graphs that `weir jobs` lists"),
+        };
         JobsError::Refused(vec![Invalid::new("spec.job", format!("{name:?}"), allowed, hint)])
     }
 }

@@ -115,7 +115,8 @@ fn apply(written: &StreamJob, set: &[Set]) -> Result<StreamJob, LoadError> {
 
 /// Refusals with the line they come from; those of replaced fields say so instead.
 fn explain(file: &str, text: &str, set: &[Set], refused: Vec<Invalid>) -> LoadError {
-    let (replaced, written): (Vec<_>, Vec<_>) = refused.into_iter().partition(|one| set.iter().any(|set| set.covers(&one.path)));
+    let (replaced, written): (Vec<_>, Vec<_>) =
+        refused.into_iter().partition(|one| set.iter().any(|set| set.covers(&one.path)));
     let mut lines: Vec<String> = replaced.iter().map(|one| format!("{} {one}", origin(set, &one.path))).collect();
     if lines.is_empty() {
         return LoadError::Manifest(yaml::explain(file, text, written));
@@ -136,7 +137,9 @@ fn neighbour(path: &Path, error: &std::io::Error) -> String {
         return String::new();
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(entries) = std::fs::read_dir(directory) else { return format!(": there is no directory {}", directory.display()) };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return format!(": there is no directory {}", directory.display());
+    };
     let names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match closest(name, names.iter().map(String::as_str)) {
@@ -153,7 +156,9 @@ impl Loaded {
     pub fn graph(&self, jobs: &Jobs) -> Result<JobGraph, LoadError> {
         jobs.build(&self.job.job, &self.job.args).map_err(|error| match error {
             JobsError::Refused(refused) => explain(&self.file, &self.text, &self.set, refused),
-            other @ (JobsError::Build { .. } | JobsError::Graph { .. } | JobsError::Registration { .. }) => LoadError::Jobs(other),
+            other @ (JobsError::Build { .. } | JobsError::Graph { .. } | JobsError::Registration { .. }) => {
+                LoadError::Jobs(other)
+            }
         })
     }
 

@@ -14,18 +14,19 @@ pub use weir_engine::operators::broadcast::{BroadcastContext, BroadcastProcessFu
 pub use weir_engine::operators::co_process::CoProcessFunction;
 pub use weir_engine::operators::dead_letter::DeadLetter;
 pub use weir_engine::operators::process::{
-    AggregatingHandle, KeyedProcessFunction, ListState, MapState, ProcessContext, ReducingHandle, States,
-    TimeDomain, Timer, ValueState,
+    AggregatingHandle, KeyedProcessFunction, ListState, MapState, ProcessContext, ReducingHandle, States, TimeDomain,
+    Timer, ValueState,
 };
 pub use weir_engine::record::Record;
 pub use weir_engine::stream::Stream;
 pub use weir_engine::time::WatermarkStrategy;
-pub use weir_engine::window::{CountWindow, Emit, Session, Sliding, Tumbling, Window, Windowed, WindowedStream, Windows};
+pub use weir_engine::window::{
+    CountWindow, Emit, Session, Sliding, Tumbling, Window, Windowed, WindowedStream, Windows,
+};
 
-pub use weir_state::{BroadcastHandle, BroadcastTable, Key, ListHandle, MapHandle, StateDescriptor, StateError, Ttl, Value, ValueHandle};
-
-pub use weir_engine::sink::Sink;
-pub use weir_engine::source::Source;
+pub use weir_state::{
+    BroadcastHandle, BroadcastTable, Key, ListHandle, MapHandle, StateDescriptor, StateError, Ttl, Value, ValueHandle,
+};
 
 pub use weir_connectors::blackhole::Blackhole;
 pub use weir_connectors::compression::Compression;

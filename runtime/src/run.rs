@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use weir_cluster::{GraphFactory, JobError, JobOutcome, RunOptions, StoreOpener};
+use weir_cluster::journal::JournalError;
+use weir_cluster::{GraphFactory, JobError, JobOutcome, PreviewError, RunOptions, StoreOpener, preview};
 use weir_storage::{ObjectStore, StoreOptions, prefixed};
 
 use crate::cli::{Exit, Refusal, RunFlags, chain};
@@ -54,16 +55,18 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     let _lock = lock::take(&work_dir).map_err(Refusal::bad_input)?;
     let console = Console::new();
     log::init(flags.log, &console);
+    let live = Console::is_terminal() && flags.log == LogFormat::Text;
+    if let Some(records) = console.records().filter(|_| live) {
+        weir_connectors::print::instead_of_stdout(Arc::new(parking_lot::Mutex::new(records)));
+    }
     let threads = loaded.job.slots as usize + BACKGROUND_THREADS;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().thread_name("weir").build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().thread_name("weir").build();
     let runtime = runtime.map_err(Refusal::failed)?;
     let ended = runtime.block_on(async {
-        let objects = open(&place).await?;
-        let options = RunOptions {
-            opener: Some(opener(place.options.clone())),
-            ..RunOptions::new(loaded.job.clone(), factory(&loaded, jobs), objects, work_dir.join(WORKER))
-        };
-        let session = Session { console, ends: Ends::of(&graph), live: Console::is_terminal() && flags.log == LogFormat::Text };
+        let options = options(&loaded, &place, jobs, &work_dir).await?;
+        refuse_early(&options).await?;
+        let session = Session { console, ends: Ends::of(&graph), live };
         session.run(options, &work_dir, flags.metrics_addr.as_ref().unwrap_or(&Address::Default), &place.job_uri).await
     })?;
     runtime.shutdown_timeout(SHUTDOWN);
@@ -73,25 +76,46 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     written.map(|()| exit)
 }
 
+/// What a run is given. Nothing is asked of the storage yet.
+pub(crate) async fn options(
+    loaded: &Loaded,
+    place: &Place,
+    jobs: Jobs,
+    work_dir: &Path,
+) -> Result<RunOptions, Refusal> {
+    let objects = open(place).await.map_err(Refusal::bad_input)?;
+    let graph = loaded.clone();
+    // Made anew for every deployment.
+    let factory: GraphFactory = Arc::new(move || graph.graph(&jobs).map_err(|error| chain(&error)));
+    let opener = opener(place.options.clone());
+    Ok(RunOptions {
+        opener: Some(opener),
+        ..RunOptions::new(loaded.job.clone(), factory, objects, work_dir.join(WORKER))
+    })
+}
+
 /// Opens the job's own place.
-pub(crate) async fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, Refusal> {
-    let store = weir_storage::open(&place.storage_uri, &place.options).await.map_err(Refusal::bad_input)?;
+async fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, weir_storage::OpenError> {
+    let store = weir_storage::open(&place.storage_uri, &place.options).await?;
     let below = place.job_uri.strip_prefix(place.storage_uri.trim_end_matches('/')).unwrap_or_default();
     Ok(prefixed(store, below))
 }
 
 /// Opens other places the way this one is opened.
-pub(crate) fn opener(options: StoreOptions) -> StoreOpener {
+fn opener(options: StoreOptions) -> StoreOpener {
     Arc::new(move |uri| {
         let options = options.clone();
         Box::pin(async move { weir_storage::open(&uri, &options).await.map_err(|error| chain(&error)) })
     })
 }
 
-/// Makes the graph anew for every deployment.
-pub(crate) fn factory(loaded: &Loaded, jobs: Jobs) -> GraphFactory {
-    let loaded = loaded.clone();
-    Arc::new(move || loaded.graph(&jobs).map_err(|error| chain(&error)))
+/// What would be refused after the claim is refused before it, and leaves no trace in the journal. Storage that does not
+/// answer is left to the run itself, which probes it and says more.
+async fn refuse_early(options: &RunOptions) -> Result<(), Refusal> {
+    match preview(options).await {
+        Ok(_) | Err(PreviewError::Journal(JournalError::Store(_))) => Ok(()),
+        Err(refused) => Err(Refusal::bad_input(refused)),
+    }
 }
 
 /// A report that cannot be written must not be noticed after hours.
@@ -182,7 +206,9 @@ fn conclude(ended: End, report: &Report) -> Result<Exit, Refusal> {
             Exit::Done
         }
         JobOutcome::Settled(status) => {
-            tracing::info!("nothing to run: the job is {status}; change it, or run it with --restore-from empty to begin anew");
+            tracing::info!(
+                "nothing to run: the job is {status}; change it, or run it with --restore-from empty to begin anew"
+            );
             Exit::Done
         }
         JobOutcome::Cancelled => Exit::Signal(ended.signal),

@@ -181,10 +181,15 @@ mod tests {
         ] {
             assert_eq!(bytes(count), expected);
         }
-        for (value, expected) in [(0.0, "0"), (999.4, "999"), (999.6, "1.00 K"), (1_040_000.0, "1.04 M"), (5e13, "50.0 T")] {
+        for (value, expected) in
+            [(0.0, "0"), (999.4, "999"), (999.6, "1.00 K"), (1_040_000.0, "1.04 M"), (5e13, "50.0 T")]
+        {
             assert_eq!(quantity(value), expected);
         }
-        assert_eq!((grouped(999).as_str(), grouped(1000).as_str(), grouped(1_234_567).as_str()), ("999", "1 000", "1 234 567"));
+        assert_eq!(
+            (grouped(999).as_str(), grouped(1000).as_str(), grouped(1_234_567).as_str()),
+            ("999", "1 000", "1 234 567")
+        );
     }
 
     #[test]
@@ -204,14 +209,24 @@ mod tests {
         ] {
             assert_eq!(micros(us), expected);
         }
-        assert_eq!((ago(999).as_str(), ago(59_999).as_str(), ago(125_000).as_str()), ("now", "59 s ago", "2 m 05 s ago"));
+        assert_eq!(
+            (ago(999).as_str(), ago(59_999).as_str(), ago(125_000).as_str()),
+            ("now", "59 s ago", "2 m 05 s ago")
+        );
         assert_eq!(time(1_436_918_400_123), "2015-07-15T00:00:00.123Z");
         assert_eq!(time(i64::MAX), "9223372036854775807 ms");
     }
 
     #[test]
     fn shares_keep_two_digits() {
-        for (share, expected) in [(0.0, "0 %"), (0.37, "37 %"), (0.042, "4.2 %"), (0.0042, "0.42 %"), (0.00031, "0.031 %"), (-0.02, "-2.0 %")] {
+        for (share, expected) in [
+            (0.0, "0 %"),
+            (0.37, "37 %"),
+            (0.042, "4.2 %"),
+            (0.0042, "0.42 %"),
+            (0.00031, "0.031 %"),
+            (-0.02, "-2.0 %"),
+        ] {
             assert_eq!(percent(share), expected);
         }
     }

@@ -21,12 +21,20 @@ use crate::jobs::Jobs;
 pub fn jobs() -> Jobs {
     Jobs::new()
         .job("nexmark-bids-per-auction", "counts the bids of each auction over a generated stream", bids::per_auction)
-        .job("nexmark-events", "writes generated people, auctions and bids to files, so that others can read the same input", events::write)
+        .job(
+            "nexmark-events",
+            "writes generated people, auctions and bids to files, so that others can read the same input",
+            events::write,
+        )
         .job("word-count", "counts the words of text files", words::count)
         .job("csv-pass-through", "reads bids from CSV files, keeps every auction's number and price", csv::pass_through)
         .job("csv-count", "reads bids from CSV files, counts those of each auction", csv::count)
         .job("csv-window", "reads bids from CSV files, counts those of each bidder in tumbling windows", csv::window)
+        .and(nexmark::jobs())
 }
+
+#[cfg(test)]
+pub(crate) use bids::per_auction as bids_per_auction;
 
 #[cfg(test)]
 pub(crate) fn test_sink<T: weir_engine::record::Record>() -> weir_connectors::blackhole::Blackhole<T> {

@@ -5,10 +5,10 @@ pub(crate) fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     let limit = |candidate: &str| candidate.chars().count().max(name.chars().count()).div_ceil(3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= limit(candidate))
+        .map(|candidate| (distance(name, candidate), candidate.len().abs_diff(name.len()), candidate))
+        .filter(|(distance, _, candidate)| *distance <= limit(candidate))
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, _, candidate)| candidate)
 }
 
 /// Letters to insert, delete, replace or swap with their neighbour to make one text of the other (optimal string

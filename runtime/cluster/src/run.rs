@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::options::RunOptions;
 use crate::outcome::{JobError, JobOutcome};
 use crate::random::random_id;
-use crate::restore_from::resolve_restore_from;
+use crate::restore_from::{RestoreFromError, resolve_restore_from};
 use crate::status::JobStatus;
 
 /// Runs a job until it has settled, is cancelled, or another process takes over.
@@ -29,16 +29,20 @@ pub async fn run_job(
     status: watch::Sender<Arc<JobStatus>>,
 ) -> Result<JobOutcome, JobError> {
     check_job(&options).await?;
-    let restore_from = resolve_restore_from(&options).await.map_err(JobError::RestoreFrom)?;
-    let request = StartRequest {
+    let request = start_request(&options).await.map_err(JobError::RestoreFrom)?;
+    let metrics = Metrics::register(&options.metrics).map_err(JobError::Metrics)?;
+    Shell::new(options, request, metrics, status).run(commands).await
+}
+
+/// What is asked of the journal: who starts which job, and from what.
+pub(crate) async fn start_request(options: &RunOptions) -> Result<StartRequest, RestoreFromError> {
+    Ok(StartRequest {
         owner: options.owner.clone(),
         fresh_job_id: JobId(random_id()),
         revision: options.revision,
         hash: options.job.revision(),
-        restore_from,
-    };
-    let metrics = Metrics::register(&options.metrics).map_err(JobError::Metrics)?;
-    Shell::new(options, request, metrics, status).run(commands).await
+        restore_from: resolve_restore_from(options).await?,
+    })
 }
 
 /// Checks a job without running it: its graph, its connectors, and whether its storage can carry it. Claims nothing; writes

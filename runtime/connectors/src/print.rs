@@ -4,7 +4,7 @@
 //! restore records that were shown before are shown again: what a terminal has shown cannot be taken back.
 
 use std::io::{ErrorKind, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -22,6 +22,15 @@ use crate::lines_out::{LineEncoder, Lines};
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Records that are encoded between two looks at the buffer.
 const CHUNK_RECORDS: usize = 256;
+
+/// Stands for standard output where a program also draws on the terminal.
+static INSTEAD: OnceLock<Arc<Mutex<dyn Write + Send>>> = OnceLock::new();
+
+/// Sends what all sinks of this process print to standard output here instead, for programs that also draw on the terminal. Only
+/// the first call has an effect.
+pub fn instead_of_stdout(output: Arc<Mutex<dyn Write + Send>>) {
+    let _ = INSTEAD.set(output);
+}
 
 /// A sink that prints.
 pub struct Print<T> {
@@ -43,7 +52,10 @@ impl Output {
             output.flush()
         }
         match self {
-            Self::Stdout => write_all(std::io::stdout().lock(), lines),
+            Self::Stdout => match INSTEAD.get() {
+                Some(output) => write_all(&mut *output.lock(), lines),
+                None => write_all(std::io::stdout().lock(), lines),
+            },
             Self::Shared(output) => write_all(&mut *output.lock(), lines),
         }
     }

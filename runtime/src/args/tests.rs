@@ -44,7 +44,9 @@ fn values_of_another_type_are_refused_by_name_with_what_is_allowed() {
         json!({"t": 10}),
         |args| args.get("t", Duration::ZERO, "time"),
         Duration::ZERO,
-        &["spec.args.t: found the number 10; allowed: a duration such as 500ms, 10s or 1h30m; add a unit: ms, s, m or h"],
+        &[
+            "spec.args.t: found the number 10; allowed: a duration such as 500ms, 10s or 1h30m; add a unit: ms, s, m or h",
+        ],
     );
     check(
         json!({"s": 10}),
@@ -114,11 +116,12 @@ fn what_was_asked_for_is_remembered_once_with_its_default() {
     args.get("every", Duration::from_millis(1500), "how often");
     args.optional::<u64>("rate", "records per second");
     args.required::<PathBuf>("path", "input");
-    let listed: Vec<_> = args.asked().iter().map(|info| (info.name.as_str(), info.takes.as_str(), &info.default)).collect();
+    let listed: Vec<_> =
+        args.asked().iter().map(|info| (info.name.as_str(), info.takes.as_str(), &info.default)).collect();
     assert_eq!(
         listed,
         [
-            ("every", "duration", &ArgDefault::Value(json!("1500ms"))),
+            ("every", "duration", &ArgDefault::Value(json!("1s500ms"))),
             ("rate", "number", &ArgDefault::Unset),
             ("path", "path", &ArgDefault::Required),
         ]

@@ -204,10 +204,13 @@ pub(super) fn describe(value: &Value) -> String {
 
 /// What to do about a value that is none of type `T`.
 pub(super) fn hint<T: ArgValue>(value: &Value) -> &'static str {
-    let unquoted = |text: &str| serde_json::from_str::<Value>(text).ok().is_some_and(|value| T::parse(&value).is_some());
+    let unquoted =
+        |text: &str| serde_json::from_str::<Value>(text).ok().is_some_and(|value| T::parse(&value).is_some());
     match value {
         Value::String(text) if unquoted(text) => "remove the quotes",
-        Value::Number(_) | Value::Bool(_) if T::parse(&Value::String(value.to_string())).is_some() => "put it in quotes",
+        Value::Number(_) | Value::Bool(_) if T::parse(&Value::String(value.to_string())).is_some() => {
+            "put it in quotes"
+        }
         Value::Number(_) if T::TAKES == "duration" => "add a unit: ms, s, m or h",
         Value::Number(_) if T::TAKES == "number" => "write a number within these bounds",
         _ => "write such a value",

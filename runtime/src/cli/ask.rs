@@ -9,19 +9,28 @@ use crate::show;
 
 pub(super) fn checkpoint(flags: &AskFlags) -> Result<Exit, Refusal> {
     ask(flags, &Request::Checkpoint, |answer| {
-        format!("checkpoint {} took {}, {} uploaded", answer["id"], show::millis(number(&answer["duration_ms"])), bytes(&answer["bytes_incremental"]))
+        format!(
+            "checkpoint {} took {}, {} uploaded",
+            answer["id"],
+            show::millis(number(&answer["duration_ms"])),
+            bytes(&answer["bytes_incremental"])
+        )
     })
 }
 
 pub(super) fn savepoint(flags: &AskFlags, name: String) -> Result<Exit, Refusal> {
-    ask(flags, &Request::Savepoint { name }, |answer| format!("savepoint of checkpoint {}: {}", answer["checkpoint"], text(&answer["uri"])))
+    ask(flags, &Request::Savepoint { name }, |answer| {
+        format!("savepoint of checkpoint {}: {}", answer["checkpoint"], text(&answer["uri"]))
+    })
 }
 
 pub(super) fn stop(flags: &AskFlags, savepoint: Option<String>) -> Result<Exit, Refusal> {
     ask(flags, &Request::Stop { savepoint }, |answer| match (&answer["checkpoint"], &answer["with_final_checkpoint"]) {
         (Value::Null, _) => "stopped without any checkpoint".to_owned(),
         (checkpoint, Value::Bool(true)) => format!("stopped with final checkpoint {checkpoint}"),
-        (checkpoint, _) => format!("stopped; no final checkpoint was complete in time, the job will go on from checkpoint {checkpoint}"),
+        (checkpoint, _) => format!(
+            "stopped; no final checkpoint was complete in time, the job will go on from checkpoint {checkpoint}"
+        ),
     })
 }
 
@@ -34,8 +43,12 @@ pub(super) fn status(flags: &AskFlags) -> Result<Exit, Refusal> {
         lines.push(format!("job          {}, generation {}", text(&answer["job_id"]), answer["generation"]));
         let last = &answer["last_checkpoint"];
         if !last.is_null() {
-            let (id, took, full) = (&last["id"], show::millis(number(&last["duration_ms"])), bytes(&last["bytes_full"]));
-            lines.push(format!("checkpoint   {id} at {}, took {took}, {full} in full", show::time(last["completed_at"].as_i64().unwrap_or(0))));
+            let (id, took, full) =
+                (&last["id"], show::millis(number(&last["duration_ms"])), bytes(&last["bytes_full"]));
+            lines.push(format!(
+                "checkpoint   {id} at {}, took {took}, {full} in full",
+                show::time(last["completed_at"].as_i64().unwrap_or(0))
+            ));
         }
         let failed: u64 = answer["failed"].as_object().into_iter().flatten().map(|(_, count)| number(count)).sum();
         lines.push(format!("checkpoints  {} completed, {failed} failed", answer["completed"]));

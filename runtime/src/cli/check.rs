@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use weir_cluster::{RunOptions, check_job};
+use weir_cluster::{Preview, check_job, preview};
 
 use super::{Exit, ManifestFlags, Refusal, print, print_json};
 use crate::inspect::{self, Found, InspectError, JobRoot};
@@ -21,8 +21,10 @@ struct Checked {
     parallelism: u32,
     operators: Vec<String>,
     storage: String,
-    /// What the job would start from; nothing if it has never run.
+    /// Nothing if the job has never run.
     journal: Option<Journal>,
+    /// What a start would do.
+    start: String,
 }
 
 /// The journal that is there.
@@ -41,13 +43,14 @@ pub(super) fn check(flags: &ManifestFlags, jobs: &Jobs, json: bool) -> Result<Ex
     let loaded = flags.load().map_err(Refusal::bad_input)?;
     let graph = loaded.graph(jobs).map_err(Refusal::bad_input)?;
     let place = place_of(&loaded.job).map_err(Refusal::bad_input)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Refusal::failed)?;
-    let journal = runtime.block_on(async {
-        let objects = run::open(&place).await?;
-        let factory = run::factory(&loaded, jobs.clone());
-        let options = RunOptions::new(loaded.job.clone(), factory, objects.clone(), loaded.work_dir(None));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Refusal::failed)?;
+    let (journal, start) = runtime.block_on(async {
+        let options = run::options(&loaded, &place, jobs.clone(), &loaded.work_dir(None)).await?;
         check_job(&options).await.map_err(Refusal::bad_input)?;
-        journal_at(&place, JobRoot { store: objects, uri: place.job_uri.clone() }).await
+        let start = preview(&options).await.map_err(Refusal::bad_input)?;
+        let root = JobRoot { store: options.objects, uri: place.job_uri.clone() };
+        Ok::<_, Refusal>((journal_at(&place, root).await?, start))
     })?;
     let checked = Checked {
         name: loaded.job.name.to_string(),
@@ -57,6 +60,7 @@ pub(super) fn check(flags: &ManifestFlags, jobs: &Jobs, json: bool) -> Result<Ex
         operators: graph.nodes.iter().map(|node| node.id.to_string()).collect(),
         storage: place.job_uri,
         journal,
+        start: describe(&start),
     };
     if json {
         print_json(&checked)?;
@@ -69,7 +73,9 @@ pub(super) fn check(flags: &ManifestFlags, jobs: &Jobs, json: bool) -> Result<Ex
 async fn journal_at(place: &Place, root: JobRoot) -> Result<Option<Journal>, Refusal> {
     let root = match inspect::find(root).await {
         Ok(Found::Job(root)) if root.uri == place.job_uri => root,
-        Ok(Found::Job(_) | Found::Jobs(_) | Found::Savepoint(_)) | Err(InspectError::NotAJob { .. }) => return Ok(None),
+        Ok(Found::Job(_) | Found::Jobs(_) | Found::Savepoint(_)) | Err(InspectError::NotAJob { .. }) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error.into()),
     };
     let history = inspect::read_history(&root).await?;
@@ -87,16 +93,28 @@ async fn journal_at(place: &Place, root: JobRoot) -> Result<Option<Journal>, Ref
 }
 
 fn render(checked: &Checked) -> String {
-    let Checked { name, job, revision, parallelism, operators, storage, journal } = checked;
+    let Checked { name, job, revision, parallelism, operators, storage, journal, start } = checked;
     let found = match journal {
-        None => "none yet: the job begins at the start of its input".to_owned(),
-        Some(journal) => {
-            let age = journal.age_ms.map(|age| format!(", {}", show::ago(u64::try_from(age).unwrap_or(0)))).unwrap_or_default();
-            format!("{}, owner {}, generation {}, goes on from {}{age}", journal.status, journal.owner, journal.generation, journal.restores)
+        None => "none yet".to_owned(),
+        Some(Journal { owner, generation, status, restores: _, newest_checkpoint, age_ms }) => {
+            let newest = newest_checkpoint
+                .zip(*age_ms)
+                .map(|(id, age)| format!(", checkpoint {id} {}", show::ago(u64::try_from(age).unwrap_or(0))));
+            format!("{status}, owner {owner}, generation {generation}{}", newest.unwrap_or_default())
         }
     };
     format!(
-        "job          {name} ({job}), revision {revision}\noperators    {}, parallelism {parallelism}\nstorage      {storage}\njournal      {found}\nready to run\n",
+        "job          {name} ({job}), revision {revision}\noperators    {}, parallelism {parallelism}\nstorage      {storage}\n\
+         journal      {found}\na start      {start}\n",
         operators.join(", ")
     )
+}
+
+fn describe(start: &Preview) -> String {
+    match start {
+        Preview::Settled(status) => format!("would do nothing: the job is {status}"),
+        Preview::Starts { generation, restore } => {
+            format!("would begin generation {generation} from {}", inspect::restores(restore))
+        }
+    }
 }

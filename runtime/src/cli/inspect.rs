@@ -109,7 +109,9 @@ impl From<InspectError> for Refusal {
             | InspectError::OnlyASavepoint { .. }
             | InspectError::NoCheckpoint { .. }
             | InspectError::Report { .. } => Self::bad_input(error),
-            InspectError::Store { .. } | InspectError::Damaged { .. } | InspectError::Moving { .. } => Self::failed(error),
+            InspectError::Store { .. } | InspectError::Damaged { .. } | InspectError::Moving { .. } => {
+                Self::failed(error)
+            }
         }
     }
 }
@@ -189,8 +191,13 @@ async fn write_timeline(flags: PlaceFlags, output: PathBuf) -> Result<Exit, Refu
         return Ok(Exit::Done);
     }
     let page = inspect::timeline(&history, Timestamp::now().as_millisecond());
-    std::fs::write(&output, page).map_err(|error| Refusal::failed(format!("cannot write {}: {error}", output.display())))?;
-    print(&format!("drew {} in {}\n", show::count_of(history.checkpoints.len() as u64, "checkpoint"), output.display()));
+    std::fs::write(&output, page)
+        .map_err(|error| Refusal::failed(format!("cannot write {}: {error}", output.display())))?;
+    print(&format!(
+        "drew {} in {}\n",
+        show::count_of(history.checkpoints.len() as u64, "checkpoint"),
+        output.display()
+    ));
     Ok(exit_of(history.checkpoints.iter().any(|checkpoint| checkpoint.manifest.is_err())))
 }
 
@@ -208,7 +215,10 @@ async fn show_impact(flags: PlaceFlags, report: PathBuf, baseline: Option<PathBu
 }
 
 fn read_report(path: &Path) -> Result<Report, InspectError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| InspectError::Report { file: path.display().to_string(), source };
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| InspectError::Report {
+        file: path.display().to_string(),
+        source,
+    };
     let text = std::fs::read(path).map_err(|error| failed(error.into()))?;
     serde_json::from_slice(&text).map_err(|error| failed(error.into()))
 }

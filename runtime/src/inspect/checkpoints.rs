@@ -156,8 +156,13 @@ fn longest(subtasks: &[SubtaskRow]) -> Phases {
     })
 }
 
-const PHASES: [(&str, Align); 5] =
-    [("START", Align::Right), ("ALIGN", Align::Right), ("SYNC", Align::Right), ("ASYNC", Align::Right), ("UPLOAD", Align::Right)];
+const PHASES: [(&str, Align); 5] = [
+    ("START", Align::Right),
+    ("ALIGN", Align::Right),
+    ("SYNC", Align::Right),
+    ("ASYNC", Align::Right),
+    ("UPLOAD", Align::Right),
+];
 
 impl Phases {
     fn cells(self) -> [String; 5] {
@@ -179,22 +184,46 @@ impl Checkpoints {
         } else {
             text.push_str(&self.table(&self.checkpoints).render(0));
         }
-        for (id, damaged) in self.checkpoints.iter().filter_map(|row| row.damaged.as_ref().map(|damaged| (row.id, damaged))) {
+        for (id, damaged) in
+            self.checkpoints.iter().filter_map(|row| row.damaged.as_ref().map(|damaged| (row.id, damaged)))
+        {
             writeln!(text, "DAMAGED checkpoint {id}: {damaged}").expect("writing to a string cannot fail");
         }
         text
     }
 
     fn table(&self, rows: &[CheckpointRow]) -> Table {
-        let mut columns = vec![("ID", Align::Right), ("KIND", Align::Left), ("GEN", Align::Right), ("TRIGGERED", Align::Left), ("TOOK", Align::Right)];
+        let mut columns = vec![
+            ("ID", Align::Right),
+            ("KIND", Align::Left),
+            ("GEN", Align::Right),
+            ("TRIGGERED", Align::Left),
+            ("TOOK", Align::Right),
+        ];
         columns.extend(PHASES);
-        columns.extend([("FULL", Align::Right), ("UPLOADED", Align::Right), ("RUNS", Align::Right), ("BASES", Align::Right), ("SLOWEST", Align::Left)]);
+        columns.extend([
+            ("FULL", Align::Right),
+            ("UPLOADED", Align::Right),
+            ("RUNS", Align::Right),
+            ("BASES", Align::Right),
+            ("SLOWEST", Align::Left),
+        ]);
         let mut table = Table::new(&columns);
         for row in rows {
-            let mut cells =
-                vec![row.id.to_string(), row.kind.clone(), row.generation.to_string(), show::time(row.triggered_at), show::millis(row.duration_ms)];
+            let mut cells = vec![
+                row.id.to_string(),
+                row.kind.clone(),
+                row.generation.to_string(),
+                show::time(row.triggered_at),
+                show::millis(row.duration_ms),
+            ];
             cells.extend(row.phases.cells());
-            cells.extend([show::bytes(row.bytes_full), show::bytes(row.bytes_incremental), row.runs.to_string(), row.bases.to_string()]);
+            cells.extend([
+                show::bytes(row.bytes_full),
+                show::bytes(row.bytes_incremental),
+                row.runs.to_string(),
+                row.bases.to_string(),
+            ]);
             cells.push(row.slowest.clone().unwrap_or_else(|| "-".to_owned()));
             table.row(cells);
         }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use weir_protocol::journal::{AttemptId, CheckpointEntry, EntryKind, Head, JobRevision, JournalEntry, Owner, RestorePoint};
+use weir_protocol::journal::{
+    AttemptId, CheckpointEntry, EntryKind, Head, JobRevision, JournalEntry, Owner, RestorePoint,
+};
 use weir_protocol::{
-    CheckpointId, Generation, JobId, KeyGroupRange, Manifest, ManifestKind, MaxParallelism, Millis, ObjectRef, OperatorId,
-    OperatorSnapshot, RunKind, RunRef, Sequence, SinkHandle, SplitPosition, StateId, StateInfo, StateKind, SubtaskIndex,
-    SubtaskTimeline, WorkerIndex, layout,
+    CheckpointId, Generation, JobId, KeyGroupRange, Manifest, ManifestKind, MaxParallelism, Millis, ObjectRef,
+    OperatorId, OperatorSnapshot, RunKind, RunRef, Sequence, SinkHandle, SplitPosition, StateId, StateInfo, StateKind,
+    SubtaskIndex, SubtaskTimeline, WorkerIndex, layout,
 };
 use weir_storage::{MemoryStore, ObjectStore, prefixed};
 
@@ -122,7 +124,8 @@ async fn put(store: &dyn ObjectStore, key: &str, bytes: Vec<u8>) {
 pub(super) async fn job() -> (MemoryStore, JobRoot) {
     let store = MemoryStore::new();
     let job = prefixed(Arc::new(store.clone()), PREFIX);
-    let mut head = Head::new(JobId::from("0123abcd"), Owner::local(), JobRevision { number: 1, hash: "feed".to_owned() });
+    let mut head =
+        Head::new(JobId::from("0123abcd"), Owner::local(), JobRevision { number: 1, hash: "feed".to_owned() });
     head.generation = Generation(2);
     let claim = EntryKind::Claim { owner: Owner::local(), restored_from: RestorePoint::Empty, adopted_from: None };
     write_entry(&*job, 1, claim, &head).await;

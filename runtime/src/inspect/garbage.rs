@@ -77,7 +77,8 @@ pub(super) fn sort(history: &History, inventory: &Inventory) -> Storage {
     let reigning = history.newest.head.generation;
     for (key, length) in &inventory.objects {
         storage.total.add(*length);
-        let generation = layout::parse_run_generation(key).or_else(|| layout::parse_manifest_key(key).map(|(_, of)| of));
+        let generation =
+            layout::parse_run_generation(key).or_else(|| layout::parse_manifest_key(key).map(|(_, of)| of));
         let heap = if needed.contains_key(key.as_str()) {
             &mut storage.referenced
         } else if layout::parse_journal_key(key).is_some() {

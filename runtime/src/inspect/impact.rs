@@ -77,7 +77,8 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
 fn model(impact: &mut Impact, taken: &[TakenCheckpoint], history: &History) {
     impact.checkpoint_seconds = mean(taken.iter().map(|one| one.duration_ms as f64 / 1e3));
     impact.bytes_written = mean(taken.iter().map(|one| one.bytes_incremental as f64));
-    impact.interval_seconds = mean(taken.windows(2).map(|pair| (pair[1].completed_at - pair[0].completed_at) as f64 / 1e3));
+    impact.interval_seconds =
+        mean(taken.windows(2).map(|pair| (pair[1].completed_at - pair[0].completed_at) as f64 / 1e3));
     impact.storage_bytes_per_second = storage_throughput(taken, history);
     impact.time_share = ratio(impact.checkpoint_seconds, impact.interval_seconds);
     let written_per_second = ratio(impact.bytes_written, impact.checkpoint_seconds);
@@ -106,11 +107,14 @@ fn storage_throughput(taken: &[TakenCheckpoint], history: &History) -> Option<f6
 }
 
 fn measure(impact: &mut Impact, samples: &[Sample], taken: &[TakenCheckpoint]) {
-    let spans: Vec<(i64, i64)> =
-        taken.iter().map(|one| (one.completed_at - i64::try_from(one.duration_ms).unwrap_or(i64::MAX), one.completed_at)).collect();
+    let spans: Vec<(i64, i64)> = taken
+        .iter()
+        .map(|one| (one.completed_at - i64::try_from(one.duration_ms).unwrap_or(i64::MAX), one.completed_at))
+        .collect();
     // Start-up and the drained end are no steady state.
     let inner = samples.get(1..samples.len().saturating_sub(1)).unwrap_or_default();
-    let points: Vec<Point> = inner.iter().filter(|sample| sample.to > sample.from).map(|sample| point(sample, &spans)).collect();
+    let points: Vec<Point> =
+        inner.iter().filter(|sample| sample.to > sample.from).map(|sample| point(sample, &spans)).collect();
     let Some(line) = fit(&points) else { return };
     if line.at_zero <= 0.0 {
         return;
@@ -136,7 +140,11 @@ fn point(sample: &Sample, spans: &[(i64, i64)]) -> Point {
         .take_while(|(start, _)| *start < sample.to)
         .map(|(start, end)| (*end.min(&sample.to) - *start.max(&sample.from)).max(0))
         .sum();
-    Point { length: length / 1e3, share: (overlap as f64 / length).min(1.0), rate: sample.records_in as f64 / length * 1e3 }
+    Point {
+        length: length / 1e3,
+        share: (overlap as f64 / length).min(1.0),
+        rate: sample.records_in as f64 / length * 1e3,
+    }
 }
 
 /// A straight line through points.
@@ -176,7 +184,8 @@ impl Impact {
     }
 
     fn render_into(&self, text: &mut String) -> std::fmt::Result {
-        let known = |value: Option<f64>, shown: &dyn Fn(f64) -> String| value.map_or_else(|| "not known".to_owned(), shown);
+        let known =
+            |value: Option<f64>, shown: &dyn Fn(f64) -> String| value.map_or_else(|| "not known".to_owned(), shown);
         let seconds = |value: f64| show::micros((value * 1e6) as u64);
         let bytes = |value: f64| show::bytes(value as u64);
         let rate = |value: f64| format!("{} records/s", show::quantity(value));
@@ -184,7 +193,11 @@ impl Impact {
         writeln!(text, "  checkpoint time   {}", known(self.checkpoint_seconds, &seconds))?;
         writeln!(text, "  interval          {}", known(self.interval_seconds, &seconds))?;
         writeln!(text, "  state written     {} per checkpoint", known(self.bytes_written, &bytes))?;
-        writeln!(text, "  throughput        {}", known(self.storage_bytes_per_second, &|value| format!("{}/s of storage", bytes(value))))?;
+        writeln!(
+            text,
+            "  throughput        {}",
+            known(self.storage_bytes_per_second, &|value| format!("{}/s of storage", bytes(value)))
+        )?;
         writeln!(
             text,
             "  slowdown          {} x {} = {}",
@@ -195,7 +208,8 @@ impl Impact {
         writeln!(text, "measured over {}", show::count_of(self.checkpoints, "checkpoint"))?;
         writeln!(text, "  between them      {}", known(self.rate_without, &rate))?;
         writeln!(text, "  during one        {}", known(self.rate_with, &rate))?;
-        let error = self.measured_error.map(|error| format!(", standard error {}", show::percent(error))).unwrap_or_default();
+        let error =
+            self.measured_error.map(|error| format!(", standard error {}", show::percent(error))).unwrap_or_default();
         writeln!(text, "  slowdown          {}{error}", known(self.measured, &show::percent))?;
         if let (Some(rate_without), Some(slowdown)) = (self.baseline_rate, self.against_baseline) {
             writeln!(text, "against the baseline's {}", rate(rate_without))?;

@@ -114,7 +114,8 @@ impl JournalLines {
         for pair in self.entries.windows(2) {
             let (newer, older) = (pair[0].sequence, pair[1].sequence);
             if older + 1 != newer {
-                writeln!(text, "MISSING entries {} to {}", older + 1, newer - 1).expect("writing to a string cannot fail");
+                writeln!(text, "MISSING entries {} to {}", older + 1, newer - 1)
+                    .expect("writing to a string cannot fail");
             }
         }
         text

@@ -153,7 +153,8 @@ fn scale_of(manifest: &Manifest) -> Scale {
     Scale { parallelism: manifest.parallelism, max_parallelism: manifest.max_parallelism.get() }
 }
 
-fn restores(point: &RestorePoint) -> String {
+/// What a deployment starts from, in words.
+pub(crate) fn restores(point: &RestorePoint) -> String {
     match point {
         RestorePoint::Empty => "nothing, sources start at their beginning".to_owned(),
         RestorePoint::Checkpoint(id) => format!("checkpoint {id}"),
@@ -164,7 +165,9 @@ fn restores(point: &RestorePoint) -> String {
 /// An entry's kind with what it is about.
 pub(super) fn describe(kind: &EntryKind) -> String {
     match kind {
-        EntryKind::Claim { owner, adopted_from: None, restored_from } => format!("claim by {owner}, from {}", restores(restored_from)),
+        EntryKind::Claim { owner, adopted_from: None, restored_from } => {
+            format!("claim by {owner}, from {}", restores(restored_from))
+        }
         EntryKind::Claim { owner, adopted_from: Some(earlier), restored_from } => {
             format!("claim by {owner}, adopted from {earlier}, from {}", restores(restored_from))
         }
@@ -261,7 +264,9 @@ impl Overview {
             let chain = match (&line.damaged, line.runs, line.bases) {
                 (Some(damaged), _, _) => damaged.clone(),
                 (None, Some(runs), Some(0)) => show::count_of(runs, "run"),
-                (None, Some(runs), Some(bases)) => format!("{} + {}", show::count_of(bases, "base"), show::count_of(runs, "run")),
+                (None, Some(runs), Some(bases)) => {
+                    format!("{} + {}", show::count_of(bases, "base"), show::count_of(runs, "run"))
+                }
                 (None, _, _) => "-".to_owned(),
             };
             table.row([
@@ -288,7 +293,13 @@ impl Overview {
     }
 
     fn savepoint_table(&self) -> Table {
-        let columns = [("NAME", Align::Left), ("CHECKPOINT", Align::Right), ("COMPLETED", Align::Left), ("SIZE", Align::Right), ("OBJECTS", Align::Right)];
+        let columns = [
+            ("NAME", Align::Left),
+            ("CHECKPOINT", Align::Right),
+            ("COMPLETED", Align::Left),
+            ("SIZE", Align::Right),
+            ("OBJECTS", Align::Right),
+        ];
         let mut table = Table::new(&columns);
         for line in &self.savepoints {
             let completed = match (&line.incomplete, line.completed_at) {

@@ -115,7 +115,9 @@ pub async fn read_inventory(root: &JobRoot) -> Result<Inventory, InspectError> {
 pub async fn read_savepoints(root: &JobRoot, inventory: &Inventory) -> Result<Vec<Savepoint>, InspectError> {
     let mut savepoints: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (key, length) in &inventory.objects {
-        let Some((name, _)) = key.strip_prefix(layout::SAVEPOINTS).and_then(|rest| rest.split_once('/')) else { continue };
+        let Some((name, _)) = key.strip_prefix(layout::SAVEPOINTS).and_then(|rest| rest.split_once('/')) else {
+            continue;
+        };
         let (objects, bytes) = savepoints.entry(name).or_default();
         *objects += 1;
         *bytes += length;

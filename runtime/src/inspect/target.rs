@@ -129,7 +129,8 @@ pub async fn find(root: JobRoot) -> Result<Found, InspectError> {
             roots.push(above);
         }
     }
-    let below = |folder: &str| JobRoot { store: prefixed(root.store.clone(), folder), uri: format!("{}/{folder}", root.uri) };
+    let below =
+        |folder: &str| JobRoot { store: prefixed(root.store.clone(), folder), uri: format!("{}/{folder}", root.uri) };
     match roots.as_slice() {
         [] => {
             let found = Contents::of(objects.iter().map(|object| object.key.as_str()));

@@ -16,7 +16,12 @@ const STYLE: &str = include_str!("timeline.css");
 /// Layout of a drawing, in its own units.
 const WIDTH: f64 = 1100.0;
 const NAMES: f64 = 190.0;
-const NUMBERS: f64 = 190.0;
+/// Right ends of the columns of numbers.
+const SYNC: f64 = 910.0;
+const DURABLE: f64 = 1000.0;
+const BYTES: f64 = 1090.0;
+/// Where the bars end.
+const BARS: f64 = 840.0;
 const ROW: f64 = 24.0;
 const BAR: f64 = 12.0;
 const AXIS: f64 = 26.0;
@@ -52,7 +57,11 @@ fn write_page(out: &mut String, history: &History, now: i64) -> fmt::Result {
     for checkpoint in history.checkpoints.iter().rev() {
         write_checkpoint(out, checkpoint)?;
     }
-    writeln!(out, "<footer>Drawn by weir {} from the manifests of the retained checkpoints.</footer>", env!("CARGO_PKG_VERSION"))?;
+    writeln!(
+        out,
+        "<footer>Drawn by weir {} from the manifests of the retained checkpoints.</footer>",
+        env!("CARGO_PKG_VERSION")
+    )?;
     writeln!(out, "</main>\n</body>\n</html>")
 }
 
@@ -117,7 +126,9 @@ fn write_checkpoint(out: &mut String, checkpoint: &Checkpoint) -> fmt::Result {
         checkpoint.manifest.as_ref().map(chain_fact).unwrap_or_default()
     )?;
     match &checkpoint.manifest {
-        Ok(manifest) if manifest.timeline.is_empty() => writeln!(out, "<p class=\"sub\">No subtask left its timings.</p>")?,
+        Ok(manifest) if manifest.timeline.is_empty() => {
+            writeln!(out, "<p class=\"sub\">No subtask left its timings.</p>")?
+        }
         Ok(manifest) => write_drawing(out, manifest)?,
         Err(reason) => writeln!(out, "<p class=\"damaged\">Damaged: {}</p>", escape(reason))?,
     }
@@ -132,16 +143,28 @@ fn chain_fact(manifest: &Manifest) -> String {
 fn write_drawing(out: &mut String, manifest: &Manifest) -> fmt::Result {
     let rows = &manifest.timeline;
     let span = rows.iter().map(SubtaskTimeline::duration_us).max().unwrap_or(0);
-    let scale = Scale::new(NAMES, WIDTH - NAMES - NUMBERS, span);
+    let scale = Scale::new(NAMES, BARS - NAMES, span);
     let bottom = AXIS + ROW * rows.len() as f64;
-    writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"phases of checkpoint {}\">", bottom + 4.0, manifest.checkpoint)?;
+    writeln!(
+        out,
+        "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"phases of checkpoint {}\">",
+        bottom + 4.0,
+        manifest.checkpoint
+    )?;
     for index in (1..rows.len()).step_by(2) {
         let y = AXIS + ROW * index as f64;
         writeln!(out, "<rect class=\"stripe\" x=\"0\" y=\"{y:.1}\" width=\"{WIDTH}\" height=\"{ROW}\"/>")?;
     }
     for (x, label) in scale.ticks() {
-        writeln!(out, "<line class=\"grid\" x1=\"{x:.2}\" y1=\"{:.1}\" x2=\"{x:.2}\" y2=\"{bottom:.1}\"/>", AXIS - 6.0)?;
+        writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.2}\" y1=\"{:.1}\" x2=\"{x:.2}\" y2=\"{bottom:.1}\"/>",
+            AXIS - 6.0
+        )?;
         writeln!(out, "<text x=\"{x:.2}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", AXIS - 12.0)?;
+    }
+    for (x, heading) in [(SYNC, "sync"), (DURABLE, "durable after"), (BYTES, "bytes")] {
+        writeln!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"end\">{heading}</text>", AXIS - 12.0)?;
     }
     for (index, row) in rows.iter().enumerate() {
         write_row(out, row, &scale, AXIS + ROW * index as f64)?;
@@ -160,7 +183,12 @@ fn write_row(out: &mut String, row: &SubtaskTimeline, scale: &Scale, y: f64) -> 
     let suffix = format!("[{}]", row.subtask);
     let name = format!("{}{suffix}", shorten(row.operator.as_str(), NAME_LENGTH - suffix.chars().count()));
     let (bar, text) = (y + (ROW - BAR) / 2.0, y + ROW / 2.0 + 4.0);
-    writeln!(out, "<text class=\"name\" x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>", NAMES - 12.0, escape(&name))?;
+    writeln!(
+        out,
+        "<text class=\"name\" x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>",
+        NAMES - 12.0,
+        escape(&name)
+    )?;
     let thin = 2.0;
     let middle = bar + (BAR - thin) / 2.0;
     let title = |what: &str, us: u64| format!("{full}\n{what}: {}", show::micros(us));
@@ -171,10 +199,19 @@ fn write_row(out: &mut String, row: &SubtaskTimeline, scale: &Scale, y: f64) -> 
         scale.bar(out, "align", bar, BAR, first, last, &title("alignment", last - first));
     }
     if row.async_us > 0 {
-        let title = format!("{full}\nasync: {}, of it uploading: {}", show::micros(row.async_us), show::micros(row.upload_us));
+        let title =
+            format!("{full}\nasync: {}, of it uploading: {}", show::micros(row.async_us), show::micros(row.upload_us));
         scale.bar(out, "async", bar, BAR, sealed, written, &title);
         if row.upload_us > 0 {
-            scale.bar(out, "upload", bar, BAR, written.saturating_sub(row.upload_us.min(row.async_us)), written, &title);
+            scale.bar(
+                out,
+                "upload",
+                bar,
+                BAR,
+                written.saturating_sub(row.upload_us.min(row.async_us)),
+                written,
+                &title,
+            );
         }
     }
     if end > written {
@@ -182,11 +219,10 @@ fn write_row(out: &mut String, row: &SubtaskTimeline, scale: &Scale, y: f64) -> 
     }
     scale.bar(out, "sync", bar - 2.0, BAR + 4.0, last, sealed, &title("sync", row.sync_us));
     scale.bar(out, "end", bar - 2.0, BAR + 4.0, end, end, &title("durable after", end));
-    writeln!(
-        out,
-        "<text x=\"{:.1}\" y=\"{text:.1}\">sync {} · {}</text>",
-        WIDTH - NUMBERS + 14.0,
-        show::micros(row.sync_us),
-        show::bytes(row.bytes)
-    )
+    for (x, number) in
+        [(SYNC, show::micros(row.sync_us)), (DURABLE, show::micros(end)), (BYTES, show::bytes(row.bytes))]
+    {
+        writeln!(out, "<text x=\"{x:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{number}</text>")?;
+    }
+    Ok(())
 }

@@ -91,7 +91,9 @@ pub async fn verify(root: &JobRoot, history: &History, savepoints: &[Savepoint])
         plan.read += 1;
         match entry {
             Ok(entry) => plan.read_bytes += entry.encode().len() as u64,
-            Err(what) => plan.damaged.push(Damage { object: layout::journal_key(sequence), what, needed_by: Vec::new() }),
+            Err(what) => {
+                plan.damaged.push(Damage { object: layout::journal_key(sequence), what, needed_by: Vec::new() })
+            }
         }
     }
     let failed = |source| InspectError::Store { place: root.uri.clone(), source };
@@ -172,7 +174,9 @@ struct Check {
 
 async fn check(store: &dyn ObjectStore, object: &ObjectRef) -> Result<Check, StoreError> {
     match checksum(store, object).await {
-        Ok((length, crc)) if (length, crc) == (object.length, object.crc32c) => Ok(Check { bytes: length, damage: None }),
+        Ok((length, crc)) if (length, crc) == (object.length, object.crc32c) => {
+            Ok(Check { bytes: length, damage: None })
+        }
         Ok((length, crc)) => {
             let damage = format!(
                 "{length} bytes with checksum {crc:08x}, expected are {} bytes with checksum {:08x}",
@@ -222,8 +226,13 @@ impl Verification {
         )
         .expect("writing to a string cannot fail");
         for damage in &self.damaged {
-            let needed = if damage.needed_by.is_empty() { String::new() } else { format!("; needed by {}", damage.needed_by.join(", ")) };
-            writeln!(text, "DAMAGED  {}: {}{needed}", damage.object, damage.what).expect("writing to a string cannot fail");
+            let needed = if damage.needed_by.is_empty() {
+                String::new()
+            } else {
+                format!("; needed by {}", damage.needed_by.join(", "))
+            };
+            writeln!(text, "DAMAGED  {}: {}{needed}", damage.object, damage.what)
+                .expect("writing to a string cannot fail");
         }
         for (what, names) in [("intact ", &self.intact), ("BROKEN ", &self.broken)] {
             if !names.is_empty() {

@@ -34,19 +34,35 @@ fn graphs_are_built_by_name() {
     check(
         "count-number",
         json!({}),
-        Some("spec.job: found \"count-number\"; allowed: broken, count-numbers; write count-numbers if that is what you meant"),
+        Some(
+            "spec.job: found \"count-number\"; allowed: broken, count-numbers; write count-numbers if that is what you meant",
+        ),
     );
     check(
         "kafka",
         json!({}),
-        Some("spec.job: found \"kafka\"; allowed: broken, count-numbers; `weir jobs` lists them with their arguments"),
+        Some(
+            "spec.job: found \"kafka\"; allowed: broken, count-numbers; see `weir jobs` for the graphs and their arguments",
+        ),
+    );
+    let many = (0..13).fold(jobs(), |jobs, index| jobs.job(&format!("graph-{index}"), "", numbers));
+    assert_eq!(
+        many.build("count-numbr", &BTreeMap::new()).err().unwrap().to_string(),
+        "spec.job: found \"count-numbr\"; allowed: one of the 15 graphs that `weir jobs` lists; \
+         write count-numbers if that is what you meant"
     );
     check("broken", json!({}), Some("job broken cannot be built from its arguments: no"));
-    check("count-numbers", json!({"limit": 13}), Some("job count-numbers cannot be built from its arguments: 13 brings bad luck"));
+    check(
+        "count-numbers",
+        json!({"limit": 13}),
+        Some("job count-numbers cannot be built from its arguments: 13 brings bad luck"),
+    );
     check(
         "count-numbers",
         json!({"limit": 14}),
-        Some("job count-numbers is not a graph that can run: the output of numbers goes nowhere and the graph has no sink"),
+        Some(
+            "job count-numbers is not a graph that can run: the output of numbers goes nowhere and the graph has no sink",
+        ),
     );
 }
 

@@ -20,10 +20,14 @@ pub struct Set {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
     /// Not `path=value`.
-    #[error("found {0:?}; allowed: path=value such as spec.checkpoint.interval=1s; write the path of a field before the first `=`")]
+    #[error(
+        "found {0:?}; allowed: path=value such as spec.checkpoint.interval=1s; write the path of a field before the first `=`"
+    )]
     Form(String),
     /// A path that does not begin where manifests do.
-    #[error("found {0:?}; allowed: a path that begins with spec or metadata; write it as in messages, such as spec.args.events")]
+    #[error(
+        "found {0:?}; allowed: a path that begins with spec or metadata; write it as in messages, such as spec.args.events"
+    )]
     Path(String),
     /// A path through something that has no members.
     #[error("--set {path}: {inside} holds a value, not fields")]

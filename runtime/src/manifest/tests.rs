@@ -3,7 +3,12 @@ use serde_json::json;
 use super::*;
 use crate::args::Args;
 use crate::jobs::JobError;
-use crate::stock;
+
+/// The stock graph that the manifest names, and another one.
+fn graphs() -> Jobs {
+    let build = |args: &mut Args| crate::stock::bids_per_auction(args);
+    Jobs::new().job("nexmark-bids-per-auction", "", build).job("other", "", build)
+}
 
 const MANIFEST: &str = "apiVersion: weir.dev/v1alpha1
 kind: StreamJob
@@ -18,7 +23,8 @@ spec:
 /// Loads `text` with `set` and builds the stock graph; the refusal, if there is one.
 fn check(text: &str, set: &[&str], expected: Result<(), &str>) {
     let set: Vec<Set> = set.iter().map(|one| one.parse().unwrap()).collect();
-    let found = load_text("job.yaml".to_owned(), text.to_owned(), &set).and_then(|loaded| loaded.graph(&stock::jobs()).map(drop));
+    let found =
+        load_text("job.yaml".to_owned(), text.to_owned(), &set).and_then(|loaded| loaded.graph(&graphs()).map(drop));
     let found = found.map_err(|error| crate::cli::chain(&error));
     assert_eq!(found.as_ref().map(|()| ()).map_err(String::as_str), expected, "{text}{set:?}");
 }
@@ -29,19 +35,21 @@ fn what_is_wrong_is_named_with_its_line_what_was_found_and_what_is_allowed() {
     check(
         &MANIFEST.replace("nexmark-bids-per-auction", "nexmark-bid-per-auction"),
         &[],
-        Err("job.yaml:6:8: spec.job: found \"nexmark-bid-per-auction\"; allowed: csv-count, csv-pass-through, csv-window, \
-             nexmark-bids-per-auction, nexmark-events, word-count; write nexmark-bids-per-auction if that is what you meant"),
+        Err("job.yaml:6:8: spec.job: found \"nexmark-bid-per-auction\"; allowed: nexmark-bids-per-auction, other; \
+             write nexmark-bids-per-auction if that is what you meant"),
     );
     check(
         &MANIFEST.replace("events", "event"),
         &[],
-        Err("job.yaml:8:5: spec.args.event: found an argument that nexmark-bids-per-auction does not take; \
+        Err("job.yaml:8:12: spec.args.event: found an argument that nexmark-bids-per-auction does not take; \
              allowed: events, output, rate, seed, sink, splits, window; write events if that is what you meant"),
     );
     check(
         &MANIFEST.replace("100", "\"100\""),
         &[],
-        Err("job.yaml:8:13: spec.args.events: found the text \"100\"; allowed: a whole number from 0 to 18446744073709551615; remove the quotes"),
+        Err(
+            "job.yaml:8:13: spec.args.events: found the text \"100\"; allowed: a whole number from 0 to 18446744073709551615; remove the quotes",
+        ),
     );
 }
 
@@ -83,7 +91,11 @@ fn a_refused_replacement_names_the_flag_and_not_a_line() {
         &["spec.checkpoint.interval=1ms"],
         Err(&format!("--set {}", refusal("spec:", "spec:\n  checkpoint: {interval: 1ms}"))),
     );
-    check(MANIFEST, &["spec.worker.slots=two"], Err(&format!("--set {}", refusal("spec:", "spec:\n  worker: {slots: two}"))));
+    check(
+        MANIFEST,
+        &["spec.worker.slots=two"],
+        Err(&format!("--set {}", refusal("spec:", "spec:\n  worker: {slots: two}"))),
+    );
     check(
         MANIFEST,
         &["spec.args.evnts=5"],
@@ -120,7 +132,9 @@ fn restore_from_takes_the_forms_of_the_manifest_and_bare_uris() {
     check("s3://weir/jobs/local/x", Ok(r#"{"journal":"s3://weir/jobs/local/x"}"#));
     check(
         "latest",
-        Err("found \"latest\"; allowed: empty, checkpoint:ID, savepoint:URI or journal:URI; write the kind before the colon"),
+        Err(
+            "found \"latest\"; allowed: empty, checkpoint:ID, savepoint:URI or journal:URI; write the kind before the colon",
+        ),
     );
     let set = Set::restore_from(&parse_restore_from("empty").unwrap());
     let loaded = load_text("job.yaml".to_owned(), MANIFEST.to_owned(), &[set]).unwrap();

@@ -1,7 +1,8 @@
 //! The terminal, shared by a live line, log lines and printed records.
 //!
 //! The live line is the last line and has no line end. Whoever writes lines takes it away first and puts it back
-//! afterwards, so that neither tears the other. Where nobody draws a live line, lines pass straight through.
+//! afterwards, so that neither tears the other. Records go through here only if they go to the terminal: whoever reads a
+//! pipe slowly must not hold up the log.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -22,19 +23,18 @@ pub(crate) struct Console {
 struct Shared {
     live: String,
     terminal: Box<dyn Write + Send>,
-    /// Printed records go here; the terminal too, or a file or pipe.
+    /// The same terminal, under its other name.
     stdout: Box<dyn Write + Send>,
-    stdout_is_terminal: bool,
 }
 
 impl Console {
     /// Standard error and standard output of this process.
     pub(crate) fn new() -> Self {
-        Self::over(Box::new(io::stderr()), Box::new(io::stdout()), io::stdout().is_terminal())
+        Self::over(Box::new(io::stderr()), Box::new(io::stdout()))
     }
 
-    fn over(terminal: Box<dyn Write + Send>, stdout: Box<dyn Write + Send>, stdout_is_terminal: bool) -> Self {
-        Self { shared: Arc::new(Mutex::new(Shared { live: String::new(), terminal, stdout, stdout_is_terminal })) }
+    fn over(terminal: Box<dyn Write + Send>, stdout: Box<dyn Write + Send>) -> Self {
+        Self { shared: Arc::new(Mutex::new(Shared { live: String::new(), terminal, stdout })) }
     }
 
     /// Whether there is a terminal to draw on.
@@ -54,9 +54,9 @@ impl Console {
         Lines { console: self.clone(), to_stdout: false }
     }
 
-    /// A writer of printed records.
-    pub(crate) fn out(&self) -> Lines {
-        Lines { console: self.clone(), to_stdout: true }
+    /// A writer of printed records, if they go to the terminal.
+    pub(crate) fn records(&self) -> Option<Lines> {
+        io::stdout().is_terminal().then(|| Lines { console: self.clone(), to_stdout: true })
     }
 }
 
@@ -71,8 +71,7 @@ impl Shared {
     }
 
     fn write_lines(&mut self, lines: &[u8], to_stdout: bool) -> io::Result<()> {
-        let shows = !to_stdout || self.stdout_is_terminal;
-        let drawn = !self.live.is_empty() && shows;
+        let drawn = !self.live.is_empty();
         if drawn {
             // The live line is a nicety: failing to draw it must not fail the job.
             let _ = self.erase().and_then(|()| self.terminal.flush());
@@ -140,24 +139,16 @@ mod tests {
     #[test]
     fn lines_take_the_live_line_away_and_put_it_back() {
         let screen = Screen::default();
-        let console = Console::over(Box::new(screen.clone()), Box::new(screen.clone()), true);
+        let console = Console::over(Box::new(screen.clone()), Box::new(screen.clone()));
+        let mut records = Lines { console: console.clone(), to_stdout: true };
         console.log().write_all(b"early\n").unwrap();
         console.draw("live");
         console.log().write_all(b"log\n").unwrap();
-        console.out().write_all(b"record\n").unwrap();
+        records.write_all(b"record\n").unwrap();
         console.draw("");
         console.log().write_all(b"late\n").unwrap();
         let erase = "\r\u{1b}[2K";
         assert_eq!(screen.shows(), format!("early\n{erase}live{erase}log\nlive{erase}record\nlive{erase}late\n"));
-    }
-
-    #[test]
-    fn records_that_go_elsewhere_leave_the_terminal_alone() {
-        let (screen, file) = (Screen::default(), Screen::default());
-        let console = Console::over(Box::new(screen.clone()), Box::new(file.clone()), false);
-        console.draw("live");
-        console.out().write_all(b"record\n").unwrap();
-        assert_eq!((screen.shows().as_str(), file.shows().as_str()), ("\r\u{1b}[2Klive", "record\n"));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use weir_cluster::{JobCommand, Reply};
 use weir_cluster::status::JobStatus;
+use weir_cluster::{JobCommand, Reply};
 
 /// Name of the socket.
 const SOCKET: &str = "control.sock";
@@ -118,7 +118,9 @@ impl Drop for Server {
 
 /// Begins to serve in `directory`, which the caller has locked: a socket that is there was left behind.
 pub(crate) fn serve(
-    directory: &Path, commands: mpsc::Sender<JobCommand>, status: watch::Receiver<Arc<JobStatus>>,
+    directory: &Path,
+    commands: mpsc::Sender<JobCommand>,
+    status: watch::Receiver<Arc<JobStatus>>,
 ) -> Result<Server, ControlError> {
     let failed = |source| ControlError::Listen { directory: directory.to_owned(), source };
     let open = File::open(directory).map_err(failed)?;
@@ -147,7 +149,11 @@ async fn accept(listener: UnixListener, commands: mpsc::Sender<JobCommand>, stat
 }
 
 /// One request, one answer. A caller that goes away is nobody's concern.
-async fn answer_caller(mut stream: tokio::net::UnixStream, commands: mpsc::Sender<JobCommand>, status: watch::Receiver<Arc<JobStatus>>) {
+async fn answer_caller(
+    mut stream: tokio::net::UnixStream,
+    commands: mpsc::Sender<JobCommand>,
+    status: watch::Receiver<Arc<JobStatus>>,
+) {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     let read = tokio::io::BufReader::new(reader).take(MOST_BYTES).read_line(&mut line).await;
@@ -161,7 +167,11 @@ async fn answer_caller(mut stream: tokio::net::UnixStream, commands: mpsc::Sende
     let _ = writer.write_all(&bytes).await;
 }
 
-async fn carry_out(request: Request, commands: &mpsc::Sender<JobCommand>, status: &watch::Receiver<Arc<JobStatus>>) -> Answer {
+async fn carry_out(
+    request: Request,
+    commands: &mpsc::Sender<JobCommand>,
+    status: &watch::Receiver<Arc<JobStatus>>,
+) -> Answer {
     match request {
         Request::Status => {
             let now = status.borrow().clone();
@@ -173,7 +183,10 @@ async fn carry_out(request: Request, commands: &mpsc::Sender<JobCommand>, status
     }
 }
 
-async fn ask<T: Serialize>(commands: &mpsc::Sender<JobCommand>, command: impl FnOnce(Reply<T>) -> JobCommand) -> Answer {
+async fn ask<T: Serialize>(
+    commands: &mpsc::Sender<JobCommand>,
+    command: impl FnOnce(Reply<T>) -> JobCommand,
+) -> Answer {
     let (reply, answered) = oneshot::channel();
     let ended = || Err("the job has ended".to_owned());
     if commands.send(command(reply)).await.is_err() {
@@ -196,7 +209,9 @@ pub(crate) fn call(directory: &Path, request: &Request) -> Result<Value, Control
     let open = File::open(directory).map_err(|_| nobody())?;
     let mut stream = match UnixStream::connect(short_path(&open)) {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Err(nobody()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(nobody());
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut line = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
@@ -275,7 +290,10 @@ mod tests {
             let error = call(&missing, &Request::Status).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("no process runs this job in {}: start it with `weir run`, or name its directory with --work-dir", missing.display())
+                format!(
+                    "no process runs this job in {}: start it with `weir run`, or name its directory with --work-dir",
+                    missing.display()
+                )
             );
         }
     }

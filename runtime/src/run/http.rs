@@ -36,10 +36,15 @@ impl FromStr for Address {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port)).and_then(|port| port.parse::<u16>().ok());
+        let port = text
+            .rsplit_once(':')
+            .and_then(|(host, port)| (!host.is_empty()).then_some(port))
+            .and_then(|port| port.parse::<u16>().ok());
         match port {
             Some(_) => Ok(Self::At(text.to_owned())),
-            None => Err(format!("found {text:?}; allowed: HOST:PORT such as 127.0.0.1:9464, or off; port 0 takes any free one")),
+            None => Err(format!(
+                "found {text:?}; allowed: HOST:PORT such as 127.0.0.1:9464, or off; port 0 takes any free one"
+            )),
         }
     }
 }
@@ -76,7 +81,11 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the address is taken or not this machine's.
-pub(crate) async fn serve(address: &Address, metrics: Registry, status: watch::Receiver<Arc<JobStatus>>) -> Result<Option<Server>, BindError> {
+pub(crate) async fn serve(
+    address: &Address,
+    metrics: Registry,
+    status: watch::Receiver<Arc<JobStatus>>,
+) -> Result<Option<Server>, BindError> {
     let bound = match address {
         Address::Off => return Ok(None),
         Address::At(address) => bind(address).await?,
@@ -140,7 +149,8 @@ mod tests {
         assert_eq!("off".parse(), Ok(Address::Off));
         assert_eq!("[::1]:0".parse(), Ok(Address::At("[::1]:0".to_owned())));
         for text in ["9464", ":9464", "localhost", "localhost:http", "localhost:70000"] {
-            let message = format!("found {text:?}; allowed: HOST:PORT such as 127.0.0.1:9464, or off; port 0 takes any free one");
+            let message =
+                format!("found {text:?}; allowed: HOST:PORT such as 127.0.0.1:9464, or off; port 0 takes any free one");
             assert_eq!(text.parse::<Address>(), Err(message));
         }
     }
@@ -148,10 +158,14 @@ mod tests {
     #[tokio::test]
     async fn a_taken_address_is_refused_but_the_default_moves_on() {
         let (_, status) = watch::channel(Arc::new(JobStatus::default()));
-        let first = serve(&Address::At("127.0.0.1:0".to_owned()), Registry::new(), status.clone()).await.unwrap().unwrap();
+        let first =
+            serve(&Address::At("127.0.0.1:0".to_owned()), Registry::new(), status.clone()).await.unwrap().unwrap();
         let taken = first.address.to_string();
         let refused = serve(&Address::At(taken.clone()), Registry::new(), status.clone()).await.err().unwrap();
-        assert_eq!(refused.to_string(), format!("cannot serve metrics at {taken}: choose another --metrics-addr, or off"));
+        assert_eq!(
+            refused.to_string(),
+            format!("cannot serve metrics at {taken}: choose another --metrics-addr, or off")
+        );
         let one = serve(&Address::Default, Registry::new(), status.clone()).await.unwrap().unwrap();
         let other = serve(&Address::Default, Registry::new(), status).await.unwrap().unwrap();
         assert_ne!(one.address, other.address);

@@ -137,8 +137,12 @@ mod tests {
             "running  in 1.24 M/s  out 312/s  checkpoint 17 3 s ago (42.0 ms)  state 8.00 MiB  lag 1.25 s  restarts 2"
         );
         let replay = JobStatus { lag_ms: Some(u64::MAX), last_checkpoint: None, ..status() };
-        assert_eq!(line(&replay, (0.0, 0.0), 0), "running  in 0/s  out 0/s  checkpoint none yet  state 8.00 MiB  restarts 2");
-        let waiting = JobStatus { state: JobState::Restarting { at: Millis(104_100), reason: String::new() }, ..status() };
+        assert_eq!(
+            line(&replay, (0.0, 0.0), 0),
+            "running  in 0/s  out 0/s  checkpoint none yet  state 8.00 MiB  restarts 2"
+        );
+        let waiting =
+            JobStatus { state: JobState::Restarting { at: Millis(104_100), reason: String::new() }, ..status() };
         assert!(line(&waiting, (0.0, 0.0), 100_000).starts_with("restarting in 5 s  "));
     }
 

@@ -89,7 +89,10 @@ mod tests {
         let error = take(&directory).unwrap_err();
         assert_eq!(
             crate::cli::chain(&error),
-            format!("cannot use the work directory {}: choose another --work-dir: Not a directory (os error 20)", directory.display())
+            format!(
+                "cannot use the work directory {}: choose another --work-dir: Not a directory (os error 20)",
+                directory.display()
+            )
         );
     }
 }

@@ -3,9 +3,7 @@
 use weir_cluster::status::{JobStatus, OperatorStatus, RestartRecord};
 
 use super::live::Ends;
-use crate::report::{
-    CheckpointsReport, MOST_CHECKPOINTS, OperatorReport, RestartReport, Sample, TakenCheckpoint,
-};
+use crate::report::{CheckpointsReport, MOST_CHECKPOINTS, OperatorReport, RestartReport, Sample, TakenCheckpoint};
 
 /// Samples that are kept; neighbours are merged when there are more.
 const MOST_SAMPLES: usize = 4_096;
@@ -138,7 +136,13 @@ mod tests {
             bytes_incremental: 1,
         };
         let operators = [("in".into(), OperatorStatus { records_out: at as u64, ..OperatorStatus::default() })].into();
-        JobStatus { sampled_at: Millis(at), last_checkpoint: Some(last_checkpoint), completed, operators, ..JobStatus::default() }
+        JobStatus {
+            sampled_at: Millis(at),
+            last_checkpoint: Some(last_checkpoint),
+            completed,
+            operators,
+            ..JobStatus::default()
+        }
     }
 
     fn ends() -> Ends {
@@ -173,11 +177,14 @@ mod tests {
     #[test]
     fn a_status_without_new_counters_ends_no_sample() {
         let mut recorder = Recorder::new(ends());
-        for (at, counter) in [(0, 0), (190, 0), (200, 200), (370, 200), (390, 200), (400, 400), (1_390, 400), (1_400, 400)] {
+        for (at, counter) in
+            [(0, 0), (190, 0), (200, 200), (370, 200), (390, 200), (400, 400), (1_390, 400), (1_400, 400)]
+        {
             let JobStatus { operators, .. } = status(counter, 0, 0);
             recorder.take(&JobStatus { operators, ..status(at, 0, 0) });
         }
-        let samples: Vec<_> = recorder.samples().iter().map(|sample| (sample.from, sample.to, sample.records_in)).collect();
+        let samples: Vec<_> =
+            recorder.samples().iter().map(|sample| (sample.from, sample.to, sample.records_in)).collect();
         assert_eq!(samples, [(0, 200, 200), (200, 400, 200), (400, 1_400, 0)]);
     }
 }

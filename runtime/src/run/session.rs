@@ -50,18 +50,33 @@ pub(crate) struct End {
 
 impl Session {
     /// Runs the job until it ends, or a second signal comes.
-    pub(crate) async fn run(self, mut options: RunOptions, work_dir: &Path, metrics: &Address, job_uri: &str) -> Result<End, Refusal> {
+    pub(crate) async fn run(
+        self,
+        mut options: RunOptions,
+        work_dir: &Path,
+        metrics: &Address,
+        job_uri: &str,
+    ) -> Result<End, Refusal> {
         let signals = Signals::new().map_err(Refusal::failed)?;
         let (commands, taken) = mpsc::channel(COMMANDS);
         let (shown, status) = watch::channel(Arc::new(JobStatus::default()));
         options.metrics = registry();
         let served = http::serve(metrics, options.metrics.clone(), status.clone()).await.map_err(Refusal::bad_input)?;
         let _control = control::serve(work_dir, commands.clone(), status.clone()).map_err(Refusal::bad_input)?;
-        let at = served.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}/metrics", server.address));
+        let at =
+            served.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}/metrics", server.address));
         tracing::info!(job = %options.job.name, graph = options.job.job, storage = job_uri, metrics = at, "starting");
         let job = tokio::spawn(run_job(options, taken, shown));
         let recorder = Recorder::new(self.ends.clone());
-        let watcher = Watcher { session: self, recorder, rates: Rates::default(), status, commands, stopping: None, restored_from: None };
+        let watcher = Watcher {
+            session: self,
+            recorder,
+            rates: Rates::default(),
+            status,
+            commands,
+            stopping: None,
+            restored_from: None,
+        };
         Ok(watcher.watch(job, signals).await)
     }
 }

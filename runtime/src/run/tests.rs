@@ -25,7 +25,8 @@ impl Scene {
     fn manifest(&self, name: &str, spec: serde_json::Value) -> PathBuf {
         let mut spec = spec;
         spec["storage"] = json!({"uri": format!("file://{}", self.at("storage").display())});
-        let manifest = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "StreamJob", "metadata": {"name": name}, "spec": spec});
+        let manifest =
+            json!({"apiVersion": "weir.dev/v1alpha1", "kind": "StreamJob", "metadata": {"name": name}, "spec": spec});
         let file = self.at(&format!("{name}.yaml"));
         fs::write(&file, manifest.to_string()).unwrap();
         file
@@ -37,7 +38,8 @@ impl Scene {
             manifest: crate::cli::ManifestFlags {
                 file: file.to_owned(),
                 set: set.iter().map(|one| one.parse().unwrap()).collect(),
-                restore_from: restore_from.map(|text| Set::restore_from(&crate::manifest::parse_restore_from(text).unwrap())),
+                restore_from: restore_from
+                    .map(|text| Set::restore_from(&crate::manifest::parse_restore_from(text).unwrap())),
             },
             report: Some(self.at("report.json")),
             work_dir: Some(self.at(&format!("work-{name}"))),
@@ -80,7 +82,9 @@ fn counts_of_a_finished_file_job_are_in_its_directory() {
     assert_eq!(scene.run(&file, &[], None), Ok(Exit::Done));
     let mut lines: Vec<String> = fs::read_dir(scene.at("out"))
         .unwrap()
-        .flat_map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|entry| {
+            fs::read_to_string(entry.unwrap().path()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        })
         .collect();
     lines.sort();
     assert_eq!(lines, [r#"{"word":"a","count":3}"#, r#"{"word":"b","count":1}"#, r#"{"word":"c","count":1}"#]);
@@ -97,7 +101,7 @@ fn a_missing_input_is_refused_before_the_journal_is_claimed() {
     let scene = Scene::new();
     let args = json!({"input": scene.at("none.txt"), "sink": "blackhole"});
     let file = scene.manifest("words", json!({"job": "word-count", "args": args}));
-    refused(&scene, &file, &[], None, &format!("operator lines: "));
+    refused(&scene, &file, &[], None, "operator lines: ");
     assert!(!scene.at("storage").exists() || fs::read_dir(scene.at("storage")).unwrap().count() == 0);
 }
 
@@ -107,13 +111,7 @@ fn storage_that_is_no_directory_is_refused() {
     fs::write(scene.at("storage"), "").unwrap();
     let file = scene.manifest("bids", bids(100));
     let place = scene.at("storage");
-    refused(
-        &scene,
-        &file,
-        &[],
-        None,
-        &format!("storage uri \"file://{0}\": {0} is not a directory", place.display()),
-    );
+    refused(&scene, &file, &[], None, &format!("storage uri \"file://{0}\": {0} is not a directory", place.display()));
 }
 
 #[test]
@@ -125,7 +123,15 @@ fn a_job_does_not_start_from_the_state_of_other_operators() {
     let args = json!({"input": scene.at("text.txt"), "sink": "blackhole"});
     let other = scene.manifest("words", json!({"job": "word-count", "args": args, "restart": {"budget": 0}}));
     let journal = format!("journal:file://{}/local/bids", scene.at("storage").display());
-    refused(&scene, &other, &[], Some(&journal), "");
+    refused(
+        &scene,
+        &other,
+        &[],
+        Some(&journal),
+        "operator bids has positions of its input in checkpoint 1, but the job has no such operator (it has: lines): \
+         give the operator its old id back, or start with restoreFrom empty",
+    );
+    assert!(!scene.at("storage/local/words").exists(), "the journal was claimed");
 }
 
 #[test]
@@ -133,7 +139,13 @@ fn a_checkpoint_that_is_not_retained_is_refused_with_those_that_are() {
     let scene = Scene::new();
     let file = scene.manifest("bids", bids(100));
     scene.run(&file, &[], None).unwrap();
-    refused(&scene, &file, &[], Some("checkpoint:77"), "the job cannot start: checkpoint 77 is not retained; retained are: 1");
+    refused(
+        &scene,
+        &file,
+        &[],
+        Some("checkpoint:77"),
+        "the job cannot start: checkpoint 77 is not retained; retained are: 1",
+    );
 }
 
 #[test]
@@ -154,7 +166,14 @@ fn a_changed_number_of_key_groups_is_refused() {
     let scene = Scene::new();
     let file = scene.manifest("bids", bids(100));
     scene.run(&file, &[], None).unwrap();
-    refused(&scene, &file, &["spec.maxParallelism=64"], None, "");
+    refused(
+        &scene,
+        &file,
+        &["spec.maxParallelism=64"],
+        None,
+        "checkpoint 1 has maxParallelism 128, the job says 64: it is fixed for the job's life; write 128, or start with restoreFrom empty",
+    );
+    assert_eq!(scene.run(&file, &["spec.worker.slots=2"], None), Ok(Exit::Done), "the refusal left a trace");
 }
 
 #[test]
@@ -162,7 +181,13 @@ fn a_report_that_cannot_be_written_is_refused_at_once() {
     let scene = Scene::new();
     let file = scene.manifest("bids", bids(100));
     fs::create_dir(scene.at("report.json")).unwrap();
-    refused(&scene, &file, &[], None, &format!("cannot write the report {}: is a directory", scene.at("report.json").display()));
+    refused(
+        &scene,
+        &file,
+        &[],
+        None,
+        &format!("cannot write the report {}: is a directory", scene.at("report.json").display()),
+    );
 }
 
 #[test]

@@ -32,7 +32,8 @@ struct InWindow {
 
 pub(crate) fn per_auction(args: &mut Args) -> Result<Graph, JobError> {
     let config = nexmark_config(args);
-    let window = args.optional::<Duration>("window", "size of tumbling windows of event time; without it, a running count");
+    let window =
+        args.optional::<Duration>("window", "size of tumbling windows of event time; without it, a running count");
     let output = Output::from_args(args);
 
     let graph = Graph::new();

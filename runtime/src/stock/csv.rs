@@ -47,7 +47,8 @@ struct InWindow {
 /// Asks for `input` and `splitBytes`.
 fn source(args: &mut Args) -> FileSource<Bid> {
     let input = args.required::<PathBuf>("input", "CSV file of bids, or directory of such files; no header");
-    let split = args.get("splitBytes", SPLIT_BYTES, "bytes of a file that one subtask reads; fixed once the job has state");
+    let split =
+        args.get("splitBytes", SPLIT_BYTES, "bytes of a file that one subtask reads; fixed once the job has state");
     FileSource::new(input, CsvRows::new()).range_bytes(split)
 }
 

@@ -37,8 +37,11 @@ pub(super) fn write(args: &mut Args) -> Result<Graph, JobError> {
 
 fn end<T: Record + Serialize>(stream: &Stream<T>, id: &str, format: Format, directory: &std::path::Path) {
     let directory = directory.join(id);
-    stream.sink(id, match format {
-        Format::Csv => FileSink::csv(directory),
-        Format::JsonLines => FileSink::json_lines(directory),
-    });
+    stream.sink(
+        id,
+        match format {
+            Format::Csv => FileSink::csv(directory),
+            Format::JsonLines => FileSink::json_lines(directory),
+        },
+    );
 }

@@ -14,7 +14,12 @@ pub fn nexmark_config(args: &mut Args) -> NexmarkConfig {
     NexmarkConfig {
         events: (events > 0).then_some(events),
         rate: args.optional("rate", "events per second; as fast as possible if left out"),
-        splits: args.within("splits", 1..=32_768, defaults.splits, "parts that are read in parallel; fixed once the job has state"),
+        splits: args.within(
+            "splits",
+            1..=32_768,
+            defaults.splits,
+            "parts that are read in parallel; fixed once the job has state",
+        ),
         seed: args.get("seed", defaults.seed, "other seeds give other events"),
         ..defaults
     }

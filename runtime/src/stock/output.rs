@@ -48,7 +48,12 @@ impl Output {
                 Self::Print
             }
             (Kind::Print | Kind::Blackhole, Some(_)) => {
-                args.refuse("output", "a directory beside another sink", "a directory beside the sink files", "remove one of them");
+                args.refuse(
+                    "output",
+                    "a directory beside another sink",
+                    "a directory beside the sink files",
+                    "remove one of them",
+                );
                 Self::Print
             }
         }

@@ -42,19 +42,28 @@ fn sinks_and_their_directory_belong_together() {
     check(
         name,
         json!({"sink": "print", "output": "x"}),
-        Some("spec.args.output: found a directory beside another sink; allowed: a directory beside the sink files; remove one of them"),
+        Some(
+            "spec.args.output: found a directory beside another sink; allowed: a directory beside the sink files; remove one of them",
+        ),
     );
     check(
         name,
         json!({"sink": "file", "output": "x"}),
-        Some("spec.args.sink: found the text \"file\"; allowed: print, blackhole, files; write files if that is what you meant"),
+        Some(
+            "spec.args.sink: found the text \"file\"; allowed: print, blackhole, files; write files if that is what you meant",
+        ),
     );
 }
 
 #[test]
 fn the_generator_refuses_what_it_cannot_do() {
-    check("nexmark-events", json!({"output": "x", "splits": 0}), Some("spec.args.splits: found 0; allowed: 1 to 32768; raise it"));
-    let refused = jobs().build("nexmark-events", &[("output".to_owned(), json!("x")), ("rate".to_owned(), json!(0))].into());
+    check(
+        "nexmark-events",
+        json!({"output": "x", "splits": 0}),
+        Some("spec.args.splits: found 0; allowed: 1 to 32768; raise it"),
+    );
+    let refused =
+        jobs().build("nexmark-events", &[("output".to_owned(), json!("x")), ("rate".to_owned(), json!(0))].into());
     assert_eq!(
         crate::cli::chain(&refused.err().unwrap()),
         "job nexmark-events cannot be built from its arguments: nexmark: rate is 0; allowed are 1 and above; leave it out for no limit"

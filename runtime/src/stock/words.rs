@@ -57,7 +57,10 @@ impl KeyedProcessFunction<String, String> for CountWords {
 
 pub(super) fn count(args: &mut Args) -> Result<Graph, JobError> {
     let input = args.required::<PathBuf>("input", "text file, or directory of text files; plain, gzip or zstd");
-    let follow = args.optional::<Duration>("follow", "how often to look for new files; the job then never ends and shows running counts");
+    let follow = args.optional::<Duration>(
+        "follow",
+        "how often to look for new files; the job then never ends and shows running counts",
+    );
     let output = Output::from_args(args);
 
     let each_time = follow.is_some();
@@ -71,7 +74,9 @@ pub(super) fn count(args: &mut Args) -> Result<Graph, JobError> {
         .source("lines", files, WatermarkStrategy::none())
         .flat_map(|line, emit| words_of(&line).for_each(emit))
         .key_by(String::clone)
-        .process("count", move |states: &mut States<'_, String>| Ok(CountWords { count: states.value("count")?, each_time }));
+        .process("count", move |states: &mut States<'_, String>| {
+            Ok(CountWords { count: states.value("count")?, each_time })
+        });
     output.end(&counts, "out");
     Ok(graph)
 }

@@ -51,7 +51,10 @@ fn ctrl_c_takes_a_final_checkpoint_and_the_next_run_goes_on_from_it() {
 fn a_second_ctrl_c_ends_at_once() {
     let scene = Scene::new();
     // Nobody reads what it prints, so no barrier passes and the final checkpoint cannot complete.
-    scene.manifest("bids", json!({"job": "nexmark-bids-per-auction", "args": {"events": 0}, "checkpoint": {"interval": "1h"}}));
+    scene.manifest(
+        "bids",
+        json!({"job": "nexmark-bids-per-auction", "args": {"events": 0}, "checkpoint": {"interval": "1h"}}),
+    );
     let running = scene.start(&["run", "bids.yaml", "--report", "report.json", "--metrics-addr", "off"]);
     scene.wait_for_phase("bids.yaml", "running");
     running.signal("INT");
@@ -84,7 +87,11 @@ fn a_running_job_answers_requests() {
     assert!(stopped.code == 0 && stopped.stdout.starts_with("stopped with final checkpoint "), "{stopped:?}");
     assert_eq!(running.wait().code, 0);
     let nobody = scene.call(&["status", "bids.yaml"]);
-    assert_eq!((nobody.code, nobody.stderr.contains("no process runs this job in weir-data/work/bids")), (2, true), "{nobody:?}");
+    assert_eq!(
+        (nobody.code, nobody.stderr.contains("no process runs this job in weir-data/work/bids")),
+        (2, true),
+        "{nobody:?}"
+    );
     let checked = scene.call(&["check", "bids.yaml", "--restore-from", &uri]);
     assert!(checked.stdout.contains("would begin generation 2 from checkpoint "), "{checked:?}");
     let page = scene.call(&["inspect", "weir-data"]);
@@ -101,7 +108,16 @@ fn killed_at_once_the_job_goes_on_and_its_files_hold_every_bid_once() {
     scene.wait_for_checkpoints("bids.yaml", 2);
     running.signal("KILL");
     assert_eq!(running.wait().code, -9);
-    let args = ["run", "bids.yaml", "--metrics-addr", "off", "--set", "spec.args.events=60000", "--set", "spec.args.rate=null"];
+    let args = [
+        "run",
+        "bids.yaml",
+        "--metrics-addr",
+        "off",
+        "--set",
+        "spec.args.events=60000",
+        "--set",
+        "spec.args.rate=null",
+    ];
     let ended = scene.call(&args);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(committed(&scene.at("out")), 60_000 * 46 / 50);
@@ -112,12 +128,21 @@ fn what_was_refused_is_said_once_with_exit_code_2() {
     let scene = Scene::new();
     scene.manifest("bids", endless());
     for (args, expected) in [
-        (&["run", "bid.yaml"][..], "error: cannot read the manifest bid.yaml (there is bids.yaml): No such file or directory (os error 2)\n"),
-        (&["check", "bids.yaml", "--set", "spec.args.evnts=1"], "error: --set spec.args.evnts: found an argument that nexmark-bids-per-auction does not take; "),
+        (
+            &["run", "bid.yaml"][..],
+            "error: cannot read the manifest bid.yaml (there is bids.yaml): No such file or directory (os error 2)\n",
+        ),
+        (
+            &["check", "bids.yaml", "--set", "spec.args.evnts=1"],
+            "error: --set spec.args.evnts: found an argument that nexmark-bids-per-auction does not take; ",
+        ),
         (&["jobs", "wordcount"], "error: spec.job: found \"wordcount\"; allowed: one of the "),
         (&["inspect", "nowhere"], "error: found \"nowhere\"; allowed: file:///directory, "),
         (&["inspect", "."], "error: file://"),
-        (&["run", "bids.yaml", "--metrics-addr", "192.0.2.1:80"], "error: cannot serve metrics at 192.0.2.1:80: choose another --metrics-addr, or off: "),
+        (
+            &["run", "bids.yaml", "--metrics-addr", "192.0.2.1:80"],
+            "error: cannot serve metrics at 192.0.2.1:80: choose another --metrics-addr, or off: ",
+        ),
     ] {
         let refused = scene.call(args);
         assert_eq!(refused.code, 2, "{args:?}: {refused:?}");
@@ -163,7 +188,9 @@ fn an_unreadable_newest_checkpoint_is_refused_with_its_name_and_the_way_out() {
     let name = newest.file_name().unwrap().to_str().unwrap().to_owned();
     let refused = scene.call(&["run", "bids.yaml", "--metrics-addr", "off", "--set", "spec.args.events=2000"]);
     assert_eq!(refused.code, 2, "{refused:?}");
-    for part in [format!("its manifest manifests/{name} cannot be read"), "choose it with restoreFrom checkpoint".to_owned()] {
+    for part in
+        [format!("its manifest manifests/{name} cannot be read"), "choose it with restoreFrom checkpoint".to_owned()]
+    {
         assert!(refused.stderr.contains(&part), "{part}: {refused:?}");
     }
     let verified = scene.call(&["inspect", "verify", "weir-data", "--json"]);
