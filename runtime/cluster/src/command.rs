@@ -128,7 +128,9 @@ impl Waiting {
 /// Savepoints' names become folders.
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = weir_api::form::SAVEPOINT.allowed;
-    weir_api::form::SAVEPOINT.check(name).map_err(|_| format!("savepoint name {name:?} is not allowed; allowed is {allowed}"))
+    weir_api::form::SAVEPOINT
+        .check(name)
+        .map_err(|_| format!("savepoint name {name:?} is not allowed; allowed is {allowed}"))
 }
 
 fn refuse<T>(reply: Reply<T>, why: Result<(), String>) -> Option<Event> {

@@ -132,9 +132,9 @@ async fn commit_all(
             }
             (shared.len(), None)
         });
-        let (done, error) = blocking.await.unwrap_or_else(|panic| {
-            (next, Some(ConnectorError::permanent(format!("the commit panicked: {panic}"))))
-        });
+        let (done, error) = blocking
+            .await
+            .unwrap_or_else(|panic| (next, Some(ConnectorError::permanent(format!("the commit panicked: {panic}")))));
         if done > next {
             backoff.reset();
         }
@@ -176,7 +176,6 @@ pub(crate) async fn abort_unnamed(
     });
     blocking.await.unwrap_or_else(|panic| Err(format!("removing uncommitted output panicked: {panic}")))
 }
-
 
 #[cfg(test)]
 mod tests;

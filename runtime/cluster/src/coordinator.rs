@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
-use weir_protocol::coordinator::{Coordinator, Event, LeaveReason};
+use weir_protocol::coordinator::{Coordinator, Event, LeaveReason, Status};
 use weir_protocol::journal::{Attempts, JobStatus as SettledStatus, StartRefusal, StartRequest};
 use weir_protocol::{CheckpointId, Millis};
 
@@ -60,6 +60,8 @@ pub(crate) struct Shell {
     /// The worker and the commit lane.
     actors: JoinSet<()>,
     deploying: Option<AbortHandle>,
+    /// Inputs that ended before the coordinator was told that their deployment runs.
+    early_ends: Vec<Event>,
     publishing: Option<(CheckpointId, AbortHandle)>,
     was_deployed: bool,
     exit: Option<Exit>,
@@ -91,6 +93,7 @@ impl Shell {
             jobs: JoinSet::new(),
             actors,
             deploying: None,
+            early_ends: Vec::new(),
             publishing: None,
             was_deployed: false,
             exit: None,
@@ -125,12 +128,42 @@ impl Shell {
 
     fn handle(&mut self, event: Event) {
         let now = self.now();
-        self.observe(&event, now);
+        if event == Event::StorageTrouble {
+            self.metrics.count_storage_trouble();
+        }
+        let is_deployed = matches!(event, Event::Deployed { .. });
+        let cause = match &event {
+            Event::Failed { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        let restarts = self.machine.stats().restarts;
         let decided = Instant::now();
         for action in self.machine.handle(event, now) {
             self.perform(action, decided, now);
         }
+        if self.machine.stats().restarts > restarts {
+            self.note_restart(cause, now);
+        }
         self.view.show(&self.machine, now);
+        if is_deployed {
+            std::mem::take(&mut self.early_ends).into_iter().for_each(|event| self.handle(event));
+        }
+    }
+
+    /// The coordinator gave a deployment up: for `cause`, or because of its checkpoints.
+    fn note_restart(&mut self, cause: Option<String>, now: Millis) {
+        let kind = match (&cause, self.view.failed_kind()) {
+            (Some(_), Some(kind)) => kind,
+            (Some(_), None) => "deployment",
+            (None, _) => "checkpoints",
+        };
+        let reason = match self.machine.status() {
+            Status::Restarting { reason, .. } => reason,
+            _ => cause.unwrap_or_default(),
+        };
+        tracing::warn!(reason, "the job restarts");
+        self.metrics.count_restart(kind);
+        self.view.note_restart(reason, now);
     }
 
     fn handle_command(&mut self, command: JobCommand) {
@@ -150,9 +183,17 @@ impl Shell {
             }
             Report::StoreAck(ack) => Event::StoreAck(ack),
             Report::Declined(generation, checkpoint, cause) => Event::Declined { generation, checkpoint, cause },
-            Report::InputEnded(generation, task) => Event::InputEnded { generation, task },
+            Report::InputEnded(generation, task) => {
+                let event = Event::InputEnded { generation, task };
+                if self.machine.status() == Status::Deploying {
+                    return self.early_ends.push(event);
+                }
+                event
+            }
             Report::Failed(generation, failure) => {
-                self.view.note_failure(failure.operator, failure.kind);
+                if self.machine.generation() == Some(generation) {
+                    self.view.note_failure(failure.operator, failure.kind);
+                }
                 Event::Failed { generation, reason: failure.reason, random: random_unit() }
             }
             Report::Disowned(generation, worker, keys) => Event::Disowned { generation, worker, keys },
@@ -169,18 +210,6 @@ impl Shell {
             }
         };
         self.handle(event);
-    }
-
-    /// Notes what the status and the metrics show of an event.
-    fn observe(&mut self, event: &Event, now: Millis) {
-        match event {
-            Event::Failed { generation, reason, .. } if self.machine.generation() == Some(*generation) => {
-                self.view.note_restart(reason, now);
-                self.metrics.count_restart(self.view.last_failure_kind());
-            }
-            Event::StorageTrouble => self.metrics.count_storage_trouble(),
-            _ => {}
-        }
     }
 
     async fn leave(mut self) -> Result<JobOutcome, JobError> {

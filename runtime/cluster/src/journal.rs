@@ -187,6 +187,5 @@ async fn read(objects: &dyn ObjectStore, sequence: Sequence) -> Result<Option<Ve
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,9 @@ pub enum RestoreFromError {
         reason: String,
     },
     /// There is no savepoint.
-    #[error("{uri} holds no complete savepoint: name the folder <job>/savepoints/<name>; its {SAVEPOINT_MANIFEST} is written last")]
+    #[error(
+        "{uri} holds no complete savepoint: name the folder <job>/savepoints/<name>; its {SAVEPOINT_MANIFEST} is written last"
+    )]
     NoSavepoint {
         /// The place.
         uri: String,
@@ -59,7 +61,9 @@ pub enum RestoreFromError {
         uri: String,
     },
     /// The other job's last output may be hidden still.
-    #[error("output of checkpoint {checkpoint} of the job at {uri} is not committed yet: start that job and stop it once more")]
+    #[error(
+        "output of checkpoint {checkpoint} of the job at {uri} is not committed yet: start that job and stop it once more"
+    )]
     Uncommitted {
         /// The place.
         uri: String,
@@ -108,9 +112,7 @@ pub(crate) async fn resolve_restore_from(options: &RunOptions) -> Result<Option<
         RestoreFrom::Checkpoint { id, allow_duplicates } => {
             (RestoreTarget::Checkpoint(CheckpointId(*id)), *allow_duplicates)
         }
-        RestoreFrom::Journal(uri) if uri.to_string() == options.objects.describe() => {
-            (RestoreTarget::Journal, false)
-        }
+        RestoreFrom::Journal(uri) if uri.to_string() == options.objects.describe() => (RestoreTarget::Journal, false),
         RestoreFrom::Journal(uri) => (of_other_journal(options, uri.to_string()).await?, false),
         RestoreFrom::Savepoint(uri) => (of_savepoint(options, uri.to_string()).await?, false),
     };

@@ -78,6 +78,7 @@ impl Shell {
         let generation = deployment.generation;
         tracing::info!(%generation, restore = ?deployment.restore.checkpoint(), "deploying");
         self.was_deployed = true;
+        self.early_ends.clear();
         self.view.note_deployment(&deployment);
         self.metrics.note_generation(generation);
         let (worker, commits) = (self.worker.clone(), self.commits.clone());
@@ -108,7 +109,8 @@ impl Shell {
     }
 
     fn put_manifest(&mut self, checkpoint: CheckpointId, key: String, bytes: Bytes, decided: Instant) {
-        let call = async move |io: Arc<Io>| Event::ManifestStored(checkpoint, put_once(&io, &key, bytes, decided).await);
+        let call =
+            async move |io: Arc<Io>| Event::ManifestStored(checkpoint, put_once(&io, &key, bytes, decided).await);
         let handle = self.spawn(call);
         self.publishing = Some((checkpoint, handle));
     }

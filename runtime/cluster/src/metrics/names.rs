@@ -97,7 +97,7 @@ pub const METRICS: &[MetricInfo] = &[
     metric(Name::CheckpointTicksSkipped, "weir_checkpoint_ticks_skipped", Kind::Gauge, &[],
         "Periodic triggers since the start of the process that found a checkpoint under way or the pause after one"),
     metric(Name::Restarts, "weir_restarts_total", Kind::Counter, &["reason"],
-        "Restarts of the job within this process: user_code, connector, state, cancelled (a subtask's neighbour went away), deployment (anything else)"),
+        "Restarts of the job within this process: user_code, connector, state, cancelled (a subtask's neighbour went away), checkpoints (too many failed in a row), deployment (anything else)"),
     metric(Name::Generation, "weir_generation", Kind::Gauge, &[],
         "The reigning generation; grows with every deployment"),
     metric(Name::StorageFailures, "weir_storage_call_failures_total", Kind::Counter, &[],

@@ -36,7 +36,8 @@ impl View {
     /// A deployment begins: its counters begin at zero.
     pub(crate) fn note_deployment(&mut self, deployment: &Deployment) {
         self.before = self.status.operators.clone();
-        self.sample = WorkerSample::default();
+        // A late sample of the deployment before is in `before` already.
+        self.sample = WorkerSample { generation: deployment.generation, ..WorkerSample::default() };
         self.failed_operator = None;
         self.status.restored_from = deployment.restore.checkpoint();
         if let Some(last) = self.status.restarts.last_mut() {
@@ -49,15 +50,15 @@ impl View {
         self.failed_operator.get_or_insert((operator, kind));
     }
 
-    /// What kind of failure the last one was, for metrics.
-    pub(crate) fn last_failure_kind(&self) -> &'static str {
-        self.failed_operator.as_ref().map_or("deployment", |(_, kind)| kind)
+    /// What kind of failure the blamed operator had.
+    pub(crate) fn failed_kind(&self) -> Option<&'static str> {
+        self.failed_operator.as_ref().map(|(_, kind)| *kind)
     }
 
-    pub(crate) fn note_restart(&mut self, reason: &str, now: Millis) {
+    pub(crate) fn note_restart(&mut self, reason: String, now: Millis) {
         let operator = self.failed_operator.as_ref().map(|(operator, _)| operator.clone());
         self.status.restart_count += 1;
-        self.status.restarts.push(RestartRecord { at: now, reason: reason.to_owned(), operator, restored: None, delay_ms: 0 });
+        self.status.restarts.push(RestartRecord { at: now, reason, operator, restored: None, delay_ms: 0 });
         let surplus = self.status.restarts.len().saturating_sub(MAX_RESTART_RECORDS);
         self.status.restarts.drain(..surplus);
     }

@@ -94,17 +94,13 @@ impl Written {
         let sealed_at = timeline.alignment_end_us.saturating_add_unsigned(timeline.sync_us);
         timeline.end_us = timeline.end_us.max(self.finished_at_us);
         timeline.async_us = u64::try_from(timeline.end_us.saturating_sub(sealed_at)).unwrap_or(0);
-        // Files are uploaded side by side, so their times may sum up to more than passed.
-        let behind = (self.build + self.upload).max(Duration::from_micros(1));
-        let share = self.upload.as_secs_f64() / behind.as_secs_f64();
-        timeline.upload_us = micros(self.upload).min((timeline.async_us as f64 * share) as u64);
+        // Files are built and uploaded side by side, so their times may sum up to more than passed.
+        let (build, upload) = (self.build.as_micros(), self.upload.as_micros());
+        let share = u128::from(timeline.async_us) * upload / (build + upload).max(1);
+        timeline.upload_us = u64::try_from(share.min(upload)).unwrap_or(u64::MAX);
         timeline.bytes += self.bytes;
         ack
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -212,11 +212,18 @@ fn alignment(mode: CheckpointMode) -> AlignmentMode {
 
 /// A channel's share of the memory for all channels.
 fn channel_bytes(graph: &JobGraph, job: &ResolvedJob) -> usize {
-    let channels: u64 = graph.heads(job.parallelism).into_iter().map(|head| {
-        let to = u64::from(graph.parallelism_of(head, job.parallelism));
-        let from = graph.nodes[head.0].inputs.iter().map(|edge| u64::from(graph.parallelism_of(edge.from, job.parallelism)));
-        to * from.sum::<u64>()
-    }).sum();
+    let channels: u64 = graph
+        .heads(job.parallelism)
+        .into_iter()
+        .map(|head| {
+            let to = u64::from(graph.parallelism_of(head, job.parallelism));
+            let from = graph.nodes[head.0]
+                .inputs
+                .iter()
+                .map(|edge| u64::from(graph.parallelism_of(edge.from, job.parallelism)));
+            to * from.sum::<u64>()
+        })
+        .sum();
     let share = job.memory_bytes / CHANNEL_MEMORY_DIVISOR / channels.max(1);
     usize::try_from(share.clamp(CHANNEL_BYTES.0, CHANNEL_BYTES.1)).unwrap_or(usize::MAX)
 }
@@ -224,18 +231,12 @@ fn channel_bytes(graph: &JobGraph, job: &ResolvedJob) -> usize {
 /// What a manifest says about the dataflow.
 fn restored_flow(manifest: Option<&Manifest>, forget_watermarks: bool) -> RestoredFlow {
     let Some(manifest) = manifest else { return RestoredFlow::default() };
-    let mut splits: BTreeMap<_, _> = manifest
-        .splits
-        .iter()
-        .map(|split| ((split.operator.clone(), split.split.clone()), split.clone()))
-        .collect();
+    let mut splits: BTreeMap<_, _> =
+        manifest.splits.iter().map(|split| ((split.operator.clone(), split.split.clone()), split.clone())).collect();
     // A subtask without a watermark never got any input; it holds nobody back.
     let lowest = |snapshot: &weir_protocol::OperatorSnapshot| snapshot.watermarks.iter().flatten().min().copied();
-    let mut watermarks: BTreeMap<_, _> = manifest
-        .operators
-        .iter()
-        .filter_map(|snapshot| Some((snapshot.operator.clone(), lowest(snapshot)?)))
-        .collect();
+    let mut watermarks: BTreeMap<_, _> =
+        manifest.operators.iter().filter_map(|snapshot| Some((snapshot.operator.clone(), lowest(snapshot)?))).collect();
     if forget_watermarks {
         watermarks.clear();
         splits.values_mut().for_each(|split| split.watermark = None);

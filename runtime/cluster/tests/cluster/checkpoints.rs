@@ -25,7 +25,8 @@ fn checkpoints_are_triggered_by_time() {
 fn checkpoints_are_triggered_by_records_and_by_bytes() {
     for by_bytes in [false, true] {
         let mut world = World::new();
-        let bound = if by_bytes { &mut world.job.checkpoint.every_bytes } else { &mut world.job.checkpoint.every_records };
+        let bound =
+            if by_bytes { &mut world.job.checkpoint.every_bytes } else { &mut world.job.checkpoint.every_records };
         *bound = Some(if by_bytes { 1_000 * size_of::<crate::parts::Tick>() as u64 } else { 1_000 });
         world.valve.open_to(900);
         let process = world.start();
@@ -149,7 +150,11 @@ fn too_many_failed_checkpoints_restart_the_job() {
 
 #[test]
 fn an_append_of_unknown_outcome_completes_its_checkpoint_once() {
-    for fault in [Fault::FailAfter(StoreErrorKind::Timeout), Fault::FailBefore(StoreErrorKind::Timeout), Fault::LandLater { calls: 2 }] {
+    for fault in [
+        Fault::FailAfter(StoreErrorKind::Timeout),
+        Fault::FailBefore(StoreErrorKind::Timeout),
+        Fault::LandLater { calls: 2 },
+    ] {
         let world = World::new();
         world.valve.open_to(500);
         let process = world.start();

@@ -36,7 +36,8 @@ fn stopping_fires_no_window() {
     let process = world.start();
     process.wait_read(75);
     process.stop();
-    let windows = world.ledger.lines().into_iter().filter(|line| matches!(line, crate::parts::Line::Window { start: 50.., .. }));
+    let windows =
+        world.ledger.lines().into_iter().filter(|line| matches!(line, crate::parts::Line::Window { start: 50.., .. }));
     assert_eq!(windows.count(), 0, "the window from 50 on is open still");
 }
 

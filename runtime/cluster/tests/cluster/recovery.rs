@@ -96,7 +96,10 @@ fn failing_user_code_restarts_the_job_from_its_checkpoint_and_says_why() {
     world.valve.open_to(END);
     let status = process.wait_for("a restart", |status| status.restart_count == 1);
     let restart = &status.restarts[0];
-    assert!(restart.reason.contains("operator count") && restart.reason.contains("the trap at 1000 snapped"), "{restart:?}");
+    assert!(
+        restart.reason.contains("operator count") && restart.reason.contains("the trap at 1000 snapped"),
+        "{restart:?}"
+    );
     assert_eq!(restart.operator, Some("count".into()));
     assert!(restart.reason.contains("\"number\":1000"), "the record is shown: {restart:?}");
     assert!(matches!(process.outcome(), Ok(JobOutcome::Finished { .. })));

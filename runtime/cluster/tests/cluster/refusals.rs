@@ -75,7 +75,11 @@ fn a_parallelism_above_the_key_groups_is_refused() {
     let world = stopped_world();
     let mut options = world.options();
     options.job.parallelism = 200;
-    check_untouched(&world, options, &["operator numbers would have 200 subtasks, allowed are 1 to 128", "lower workers or slots"]);
+    check_untouched(
+        &world,
+        options,
+        &["operator numbers would have 200 subtasks, allowed are 1 to 128", "lower workers or slots"],
+    );
 }
 
 #[test]
@@ -83,14 +87,22 @@ fn a_changed_number_of_key_groups_is_refused() {
     let world = stopped_world();
     let mut options = world.options();
     options.job.max_parallelism = 256;
-    check_failed(&world, options, &["has maxParallelism 128, the job says 256", "write 128, or start with restoreFrom empty"]);
+    check_failed(
+        &world,
+        options,
+        &["has maxParallelism 128, the job says 256", "write 128, or start with restoreFrom empty"],
+    );
 }
 
 #[test]
 fn a_removed_stateful_operator_is_refused_by_name() {
     let world = stopped_world();
     let options = with_graph(&world, changed_graph(&world, "tally", "u64"));
-    check_failed(&world, options, &["operator count has keyed state in checkpoint 1", "it has: tally", "restoreFrom empty"]);
+    check_failed(
+        &world,
+        options,
+        &["operator count has keyed state in checkpoint 1", "it has: tally", "restoreFrom empty"],
+    );
 }
 
 #[test]
@@ -193,7 +205,8 @@ fn a_store_without_create_if_absent_is_refused_with_the_reason() {
 #[test]
 fn a_graph_or_a_connector_that_refuses_is_named_before_anything_is_written() {
     let world = World::new();
-    let text = refusal(with_graph(&world, Arc::new(|| Err("argument events: found -1, allowed is 0 or more".to_owned()))));
+    let text =
+        refusal(with_graph(&world, Arc::new(|| Err("argument events: found -1, allowed is 0 or more".to_owned()))));
     assert!(text.contains("argument events: found -1"), "{text}");
     assert!(world.store.objects().is_empty());
 }

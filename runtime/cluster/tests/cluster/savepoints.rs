@@ -171,4 +171,3 @@ fn rescaling_through_checkpoints_keeps_every_result() {
     assert!(matches!(world.start().outcome(), Ok(JobOutcome::Finished { .. })));
     assert_eq!(world.ledger.lines(), expected_lines(END));
 }
-

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use weir_api::{ResolvedJob, StreamJob, Surface};
 use weir_cluster::{
-    CheckpointSummary, Defects, GraphFactory, JobCommand, JobError, JobOutcome, JobStatus, RunOptions, SavepointSummary,
-    StopSummary, journal, run_job,
+    CheckpointSummary, Defects, GraphFactory, JobCommand, JobError, JobOutcome, JobStatus, RunOptions,
+    SavepointSummary, StopSummary, journal, run_job,
 };
 use weir_protocol::journal::JournalEntry;
 use weir_storage::{MemoryStore, ObjectStore};

@@ -53,7 +53,9 @@ fn a_replaced_coordinator_publishes_and_commits_nothing_more() {
     assert!(refused.contains("Fenced"), "{refused}");
     assert!(matches!(old.outcome(), Ok(JobOutcome::Fenced { .. })));
     assert!(manifests_of(&world, 1).len() <= manifests.len() + 1, "at most the one that was under way");
-    let of_old = |pieces: &BTreeSet<String>| pieces.iter().filter(|name| name.starts_with("g1-")).cloned().collect::<BTreeSet<_>>();
+    let of_old = |pieces: &BTreeSet<String>| {
+        pieces.iter().filter(|name| name.starts_with("g1-")).cloned().collect::<BTreeSet<_>>()
+    };
     assert_eq!(of_old(&world.ledger.pieces()), of_old(&pieces), "no output of the old one became visible");
     new.stop();
     world.numbers.end = Some(1_200);
