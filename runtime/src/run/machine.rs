@@ -51,6 +51,8 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        assert!(peak_rss() >= rss() && rss() > 1 << 20);
+        // The kernel keeps the two apart by some pages per thread, so they are not compared with each other.
+        assert!(rss() > 1 << 20);
+        assert!(peak_rss() > 1 << 20);
     }
 }
