@@ -67,7 +67,7 @@ fn assert_undisturbed(running: &Running, status: &Value) {
 #[test]
 fn faults_of_the_bucket_and_an_outage_restart_nothing_and_lose_nothing() {
     let mut random = Random::shown("faults");
-    let faults = number("WEIR_CHAOS_FAULTS", 120);
+    let faults = number("WEIR_CHAOS_FAULTS", 40);
     let outage = Duration::from_secs(number("WEIR_CHAOS_OUTAGE", 20));
     let long = faults >= 1000;
     let bucket = Bucket::start();
