@@ -25,10 +25,25 @@ struct Comparison {
 }
 
 const COMPARISONS: &[Comparison] = &[
-    Comparison { name: "pass-through", leg: "pass-through/weir", baseline: "pass-through/loop", bar: Bar::RatioAtLeast(0.8) },
+    Comparison {
+        name: "pass-through",
+        leg: "pass-through/weir",
+        baseline: "pass-through/loop",
+        bar: Bar::RatioAtLeast(0.8),
+    },
     Comparison { name: "exchange", leg: "exchange/weir", baseline: "exchange/loop", bar: Bar::OverheadAtMost(60.0) },
-    Comparison { name: "keyed-count-cached", leg: "keyed-count-cached/weir-10s", baseline: "keyed-count-cached/loop", bar: Bar::RatioAtLeast(0.35) },
-    Comparison { name: "keyed-count-cached", leg: "keyed-count-cached/weir-1s", baseline: "keyed-count-cached/loop", bar: Bar::RatioAtLeast(0.15) },
+    Comparison {
+        name: "keyed-count-cached",
+        leg: "keyed-count-cached/weir-10s",
+        baseline: "keyed-count-cached/loop",
+        bar: Bar::RatioAtLeast(0.35),
+    },
+    Comparison {
+        name: "keyed-count-cached",
+        leg: "keyed-count-cached/weir-1s",
+        baseline: "keyed-count-cached/loop",
+        bar: Bar::RatioAtLeast(0.15),
+    },
 ];
 
 /// Runs the named benchmarks, or all.
@@ -40,7 +55,10 @@ pub fn run(names: &[String], json: Option<&Path>, rounds: usize, scale: f64) -> 
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no benchmark {unknown}; there are: {}", known.join(", "));
     }
-    let chosen: Vec<&Comparison> = COMPARISONS.iter().filter(|comparison| names.is_empty() || names.iter().any(|name| name == comparison.name)).collect();
+    let chosen: Vec<&Comparison> = COMPARISONS
+        .iter()
+        .filter(|comparison| names.is_empty() || names.iter().any(|name| name == comparison.name))
+        .collect();
     let mut legs: Vec<&str> = chosen.iter().flat_map(|comparison| [comparison.baseline, comparison.leg]).collect();
     legs.sort_unstable();
     legs.dedup();
@@ -69,11 +87,15 @@ pub fn run(names: &[String], json: Option<&Path>, rounds: usize, scale: f64) -> 
 
 fn run_leg(leg: &str, scale: f64) -> Result<Measured> {
     let program = std::env::current_exe()?;
-    let output = Command::new(program).args(["--leg", leg, "--scale", &scale.to_string()]).stderr(std::process::Stdio::inherit()).output()?;
+    let output = Command::new(program)
+        .args(["--leg", leg, "--scale", &scale.to_string()])
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
     if !output.status.success() {
         bail!("leg {leg} failed with {}", output.status);
     }
-    serde_json::from_slice(&output.stdout).with_context(|| format!("leg {leg} printed something else than a measurement"))
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("leg {leg} printed something else than a measurement"))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -84,7 +106,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn compare(comparison: &Comparison, measured: &BTreeMap<&str, Vec<Measured>>) -> serde_json::Value {
     let (ours, theirs) = (&measured[comparison.leg], &measured[comparison.baseline]);
-    let verified = ours.iter().chain(theirs).all(|one| one.checksum == theirs[0].checksum && one.records == theirs[0].records);
+    let verified =
+        ours.iter().chain(theirs).all(|one| one.checksum == theirs[0].checksum && one.records == theirs[0].records);
     let per_record = |side: &[Measured]| median(side.iter().map(|one| one.cpu_s * 1e9 / one.records as f64));
     let (value, baseline) = (per_record(ours), per_record(theirs));
     let (ratio, overhead) = (baseline / value, value - baseline);

@@ -51,7 +51,8 @@ pub fn run(plan: &JobPlan, dir: &Path, graph: impl Fn(&Graph) + Send + Sync + 's
     let dir = dir.to_owned();
     runtime.block_on(async move {
         let uri = format!("file://{}/objects", dir.display());
-        let objects: Arc<dyn ObjectStore> = weir_storage::open(&uri, &StoreOptions::default()).await.context("open storage")?;
+        let objects: Arc<dyn ObjectStore> =
+            weir_storage::open(&uri, &StoreOptions::default()).await.context("open storage")?;
         let factory = Arc::new(move || {
             let builder = Graph::new();
             graph(&builder);
@@ -101,10 +102,20 @@ impl<T: Record, F: Fn(u64) -> T + Clone + Send + Sync + 'static> Source for Numb
         Ok((0..self.splits).map(|split| SplitId(format!("numbers-{split}"))).collect())
     }
 
-    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = T>>, ConnectorError> {
+    fn open(
+        &self,
+        split: &SplitId,
+        position: Option<&Position>,
+    ) -> Result<Box<dyn SplitReader<Item = T>>, ConnectorError> {
         let first = split.0.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
         let next = position.and_then(Position::as_u64).unwrap_or(first);
-        Ok(Box::new(NumbersReader { next, step: self.splits, end: self.records, make: self.make.clone(), marker: self.marker }))
+        Ok(Box::new(NumbersReader {
+            next,
+            step: self.splits,
+            end: self.records,
+            make: self.make.clone(),
+            marker: self.marker,
+        }))
     }
 
     fn is_bounded(&self) -> bool {

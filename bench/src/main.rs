@@ -40,7 +40,9 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.leg {
-        Some(leg) => legs::run(leg, cli.scale).and_then(|measured| Ok(println!("{}", serde_json::to_string(&measured)?))),
+        Some(leg) => {
+            legs::run(leg, cli.scale).and_then(|measured| Ok(println!("{}", serde_json::to_string(&measured)?)))
+        }
         None => harness::run(&cli.names, cli.json.as_deref(), cli.rounds, cli.scale),
     };
     match result {

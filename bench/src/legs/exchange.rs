@@ -33,7 +33,8 @@ pub fn weir(scale: f64) -> Result<Measured> {
     let sum = total.clone();
     let meter = Meter::start();
     run(&JobPlan { slots: 2, ..JobPlan::default() }, dir.path(), move |graph| {
-        let rows = graph.source("rows", Numbers { records, splits: 2, make, marker: PhantomData }, WatermarkStrategy::none());
+        let rows =
+            graph.source("rows", Numbers { records, splits: 2, make, marker: PhantomData }, WatermarkStrategy::none());
         rows.key_by(|row: &Row| row.0).partitioned().sink("out", Checksum::new(sum.clone(), checksum));
     })?;
     Ok(meter.stop(records, total.load(Ordering::Relaxed)))

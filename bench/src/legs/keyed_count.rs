@@ -38,7 +38,11 @@ pub fn weir(scale: f64, interval: &'static str) -> Result<Measured> {
     let meter = Meter::start();
     run(&JobPlan { interval, ..JobPlan::default() }, dir.path(), move |graph| {
         let source = Numbers::new(records, 1, move |number| keys[number as usize % DRAWN]);
-        graph.source("keys", source, WatermarkStrategy::none()).key_by(|key| *key).aggregate("count", Count::new()).sink("out", Checksum::new(sum.clone(), checksum));
+        graph
+            .source("keys", source, WatermarkStrategy::none())
+            .key_by(|key| *key)
+            .aggregate("count", Count::new())
+            .sink("out", Checksum::new(sum.clone(), checksum));
     })?;
     Ok(meter.stop(records, total.load(Ordering::Relaxed)))
 }
@@ -48,7 +52,8 @@ pub fn plain(scale: f64) -> Result<Measured> {
     let records = scaled(RECORDS, scale);
     let keys = pool();
     let meter = Meter::start();
-    let mut counts: hashbrown::HashMap<u64, u64, _> = hashbrown::HashMap::with_hasher(foldhash::fast::RandomState::default());
+    let mut counts: hashbrown::HashMap<u64, u64, _> =
+        hashbrown::HashMap::with_hasher(foldhash::fast::RandomState::default());
     let mut total = 0u64;
     for number in 0..records {
         let key = keys[number as usize % DRAWN];

@@ -26,7 +26,9 @@ fn keep(row: &Row) -> bool {
 }
 
 fn checksum(rows: &[Row]) -> u64 {
-    rows.iter().fold(0, |sum: u64, row| sum.wrapping_add(row.0 ^ row.1.rotate_left(16) ^ row.2.rotate_left(32)).wrapping_add(row.3 as u64))
+    rows.iter().fold(0, |sum: u64, row| {
+        sum.wrapping_add(row.0 ^ row.1.rotate_left(16) ^ row.2.rotate_left(32)).wrapping_add(row.3 as u64)
+    })
 }
 
 fn config(events: u64) -> NexmarkConfig {

@@ -142,7 +142,10 @@ pub(crate) fn typed<T: 'static>(part: Box<dyn Any + Send>, operator: &OperatorId
 }
 
 /// Unwraps the stages that take an operator's main output.
-pub(crate) fn typed_stages<T: Record>(stages: Vec<Box<dyn Any + Send>>, operator: &OperatorId) -> Result<Vec<Box<dyn Stage<T>>>, BuildError> {
+pub(crate) fn typed_stages<T: Record>(
+    stages: Vec<Box<dyn Any + Send>>,
+    operator: &OperatorId,
+) -> Result<Vec<Box<dyn Stage<T>>>, BuildError> {
     stages.into_iter().map(|stage| typed::<Box<dyn Stage<T>>>(stage, operator)).collect()
 }
 
@@ -241,7 +244,8 @@ struct Builder<'a> {
 /// # Errors
 /// When an operator cannot be opened; nothing was read or written yet.
 pub fn build(graph: &JobGraph, plan: &BuildPlan<'_>) -> Result<(Vec<BuiltTask>, MetricsTable), BuildError> {
-    let mut builder = Builder { graph, plan, senders: BTreeMap::new(), receivers: BTreeMap::new(), metrics: MetricsTable::new() };
+    let mut builder =
+        Builder { graph, plan, senders: BTreeMap::new(), receivers: BTreeMap::new(), metrics: MetricsTable::new() };
     builder.make_channels();
     let mut tasks = Vec::new();
     for head in graph.heads(plan.parallelism) {
@@ -254,7 +258,8 @@ pub fn build(graph: &JobGraph, plan: &BuildPlan<'_>) -> Result<(Vec<BuiltTask>, 
 
 impl Builder<'_> {
     fn context(&self, subtask: u32, downstream_parallelism: u32) -> BuildContext<'_> {
-        let BuildPlan { max_parallelism, job_id, generation, store, restored, now, parallelism: _, channel_bytes: _ } = *self.plan;
+        let BuildPlan { max_parallelism, job_id, generation, store, restored, now, parallelism: _, channel_bytes: _ } =
+            *self.plan;
         BuildContext { subtask, max_parallelism, job_id, generation, store, restored, now, downstream_parallelism }
     }
 
@@ -285,7 +290,12 @@ impl Builder<'_> {
             metrics.watermark.store(i64::MIN, std::sync::atomic::Ordering::Relaxed);
             Arc::new(metrics)
         });
-        OperatorContext { operator, subtask, parallelism: self.graph.parallelism_of(node, self.plan.parallelism), metrics: metrics.clone() }
+        OperatorContext {
+            operator,
+            subtask,
+            parallelism: self.graph.parallelism_of(node, self.plan.parallelism),
+            metrics: metrics.clone(),
+        }
     }
 
     fn build_task(&mut self, head: NodeId, subtask: u32) -> Result<BuiltTask, BuildError> {
@@ -344,7 +354,13 @@ impl Builder<'_> {
         Ok(Outputs { main, sides: built })
     }
 
-    fn build_consumer(&mut self, producer: NodeId, consumer: NodeId, index: usize, subtask: u32) -> Result<Box<dyn Any + Send>, BuildError> {
+    fn build_consumer(
+        &mut self,
+        producer: NodeId,
+        consumer: NodeId,
+        index: usize,
+        subtask: u32,
+    ) -> Result<Box<dyn Any + Send>, BuildError> {
         let job = self.plan.parallelism;
         if self.graph.chained_to(consumer, job).is_some() {
             let ctx = self.operator_context(consumer, subtask);

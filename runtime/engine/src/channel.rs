@@ -48,7 +48,11 @@ pub fn channel<T>(budget_bytes: usize) -> (Sender<T>, Receiver<T>) {
 
 impl<T> Sender<T> {
     /// Waits until there is room for `bytes`; `None` permits mean control. The caller then sends at once.
-    fn poll_room(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Result<Option<OwnedSemaphorePermit>, Disconnected>> {
+    fn poll_room(
+        &mut self,
+        bytes: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<OwnedSemaphorePermit>, Disconnected>> {
         if bytes == 0 {
             return Poll::Ready(Ok(None));
         }
@@ -64,7 +68,11 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// When the receiver is gone.
-    pub fn poll_send(&mut self, slot: &mut Option<(Element<T>, usize)>, cx: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
+    pub fn poll_send(
+        &mut self,
+        slot: &mut Option<(Element<T>, usize)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Disconnected>> {
         let Some((_, bytes)) = slot else { return Poll::Ready(Ok(())) };
         let permit = ready!(self.poll_room(*bytes, cx))?;
         if let Some((element, _)) = slot.take() {

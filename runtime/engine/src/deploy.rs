@@ -51,8 +51,16 @@ impl Deployment {
         let mut names = BTreeMap::new();
         for BuiltTask { operator, subtask, body } in tasks {
             let (tx, rx) = mpsc::unbounded_channel();
-            let (task_env, lane) =
-                TaskEnv::new(operator.clone(), subtask, rx, env.events.clone(), env.clock.clone(), env.store.clone(), env.alignment, env.restored);
+            let (task_env, lane) = TaskEnv::new(
+                operator.clone(),
+                subtask,
+                rx,
+                env.events.clone(),
+                env.clock.clone(),
+                env.store.clone(),
+                env.alignment,
+                env.restored,
+            );
             loads.insert((operator.clone(), subtask), task_env.load.clone());
             lanes.spawn(lane);
             let name = (operator, subtask);
@@ -112,7 +120,9 @@ impl Deployment {
 
 /// Waits for the subtasks and reports those that failed or panicked.
 async fn supervise(
-    mut set: JoinSet<((OperatorId, u32), Result<(), TaskError>)>, mut lanes: JoinSet<()>, names: BTreeMap<tokio::task::Id, (OperatorId, u32)>,
+    mut set: JoinSet<((OperatorId, u32), Result<(), TaskError>)>,
+    mut lanes: JoinSet<()>,
+    names: BTreeMap<tokio::task::Id, (OperatorId, u32)>,
     events: mpsc::UnboundedSender<TaskEvent>,
 ) {
     while let Some(ended) = set.join_next().await {
@@ -124,7 +134,15 @@ async fn supervise(
             Err(join) if join.is_panic() => {
                 let (operator, subtask) = names.get(&join.id()).cloned().unwrap_or_default();
                 let message = format!("panicked: {}", panic_text(&*join.into_panic()));
-                let failure = TaskError { operator, subtask, kind: FailureKind::UserCode, message, record: None, position: None, source: None };
+                let failure = TaskError {
+                    operator,
+                    subtask,
+                    kind: FailureKind::UserCode,
+                    message,
+                    record: None,
+                    position: None,
+                    source: None,
+                };
                 let _ = events.send(TaskEvent::Failed(failure));
             }
             Err(_) => {}
@@ -135,5 +153,9 @@ async fn supervise(
 
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }

@@ -20,7 +20,11 @@ pub enum FailureKind {
 
 /// The failure of one subtask.
 #[derive(Debug, thiserror::Error)]
-#[error("operator {operator}, subtask {subtask}: {message}{}{}", shown(" on record ", record), shown(" read at ", position))]
+#[error(
+    "operator {operator}, subtask {subtask}: {message}{}{}",
+    shown(" on record ", record),
+    shown(" read at ", position)
+)]
 pub struct TaskError {
     /// The failing operator.
     pub operator: OperatorId,

@@ -81,7 +81,10 @@ pub struct ExchangeWriter<T> {
 impl<T: Record> ExchangeWriter<T> {
     /// A writer to `senders`, one per downstream subtask.
     pub fn new(ctx: OperatorContext, distribution: Distribution<T>, senders: Vec<Sender<T>>) -> Self {
-        let targets = senders.into_iter().map(|sender| Target { sender, buffer: Batch::default(), bytes: 0, ready: VecDeque::new() }).collect();
+        let targets = senders
+            .into_iter()
+            .map(|sender| Target { sender, buffer: Batch::default(), bytes: 0, ready: VecDeque::new() })
+            .collect();
         Self { ctx, distribution, targets, routes: Vec::new() }
     }
 
@@ -194,7 +197,11 @@ impl<T: Record> Control for ExchangeWriter<T> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => pending = true,
                 Poll::Ready(Err(gone)) => {
-                    return Poll::Ready(Err(self.ctx.error(FailureKind::Cancelled, "a downstream subtask is gone", Some(gone.into()))));
+                    return Poll::Ready(Err(self.ctx.error(
+                        FailureKind::Cancelled,
+                        "a downstream subtask is gone",
+                        Some(gone.into()),
+                    )));
                 }
             }
         }

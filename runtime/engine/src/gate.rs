@@ -19,7 +19,12 @@ pub struct InputGate {
 impl InputGate {
     /// All inputs live, before any watermark, after the restored checkpoint.
     pub fn new(inputs: usize, mode: AlignmentMode, restored: CheckpointId) -> Self {
-        Self { aligner: Aligner::new(mode, inputs, restored), watermarks: WatermarkMerge::new(inputs, None), ended: vec![false; inputs], cursor: 0 }
+        Self {
+            aligner: Aligner::new(mode, inputs, restored),
+            watermarks: WatermarkMerge::new(inputs, None),
+            ended: vec![false; inputs],
+            cursor: 0,
+        }
     }
 
     /// The input to look at next, round robin.

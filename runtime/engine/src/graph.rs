@@ -53,7 +53,13 @@ pub trait EdgeFactory: Send + Sync {
     ///
     /// # Errors
     /// Never, unless senders of another edge are passed.
-    fn writer(&self, ctx: OperatorContext, build: &BuildContext<'_>, exchange: Exchange, senders: Vec<ErasedSender>) -> Result<ErasedStage, BuildError>;
+    fn writer(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        exchange: Exchange,
+        senders: Vec<ErasedSender>,
+    ) -> Result<ErasedStage, BuildError>;
 }
 
 /// An edge, stored with the node it leads to.
@@ -84,13 +90,24 @@ pub trait NodeFactory: Send + Sync {
     ///
     /// # Errors
     /// When the operator cannot be opened (state refused, connector target missing).
-    fn stage(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs) -> Result<ErasedStage, BuildError>;
+    fn stage(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+    ) -> Result<ErasedStage, BuildError>;
 
     /// As the head of a subtask, reading `inputs[port]`.
     ///
     /// # Errors
     /// As [`NodeFactory::stage`].
-    fn head(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs, inputs: Vec<Vec<ErasedReceiver>>) -> Result<Box<dyn Head>, BuildError>;
+    fn head(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+        inputs: Vec<Vec<ErasedReceiver>>,
+    ) -> Result<Box<dyn Head>, BuildError>;
 }
 
 /// Makes a source's subtasks.
@@ -108,7 +125,12 @@ pub trait SourceFactory: Send + Sync {
     ///
     /// # Errors
     /// When a split cannot be opened.
-    fn task(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs) -> Result<SourceTaskParts, BuildError>;
+    fn task(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+    ) -> Result<SourceTaskParts, BuildError>;
 }
 
 /// What a node is.
@@ -259,7 +281,9 @@ impl Graph {
 
 fn is_valid_id(id: &str) -> bool {
     let mut chars = id.chars();
-    id.len() <= 64 && chars.next().is_some_and(|c| c.is_ascii_lowercase()) && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    id.len() <= 64
+        && chars.next().is_some_and(|c| c.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 /// A finished job graph: what a coordinator deploys.
@@ -301,7 +325,10 @@ impl JobGraph {
 
     /// Number of stateful operator instances: how many sealed layers make up one epoch.
     pub fn stateful_subtasks(&self, job: u32) -> usize {
-        (0..self.nodes.len()).filter(|&index| self.nodes[index].stateful).map(|index| self.parallelism_of(NodeId(index), job) as usize).sum()
+        (0..self.nodes.len())
+            .filter(|&index| self.nodes[index].stateful)
+            .map(|index| self.parallelism_of(NodeId(index), job) as usize)
+            .sum()
     }
 
     /// True if every source ends by itself.

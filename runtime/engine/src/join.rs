@@ -30,7 +30,12 @@ pub struct WindowJoinBuilder<K, A, B> {
 impl<K: Key, A: Record> KeyedStream<K, A> {
     /// Joins each record with the records of `other` whose event time lies between `before` earlier and `after` later,
     /// bounds included. Records behind the watermark are late: counted and dropped.
-    pub fn interval_join<B: Record>(&self, other: &KeyedStream<K, B>, before: Duration, after: Duration) -> IntervalJoinBuilder<K, A, B> {
+    pub fn interval_join<B: Record>(
+        &self,
+        other: &KeyedStream<K, B>,
+        before: Duration,
+        after: Duration,
+    ) -> IntervalJoinBuilder<K, A, B> {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
         IntervalJoinBuilder { left: self.clone(), right: other.clone(), lower: -millis(before), upper: millis(after) }
     }
@@ -57,17 +62,26 @@ impl<K: Key, A: Record, B: Record> IntervalJoinBuilder<K, A, B> {
     }
 
     /// Emits what `f` makes of each pair; the event time is the later one's.
-    pub fn process<U: Record>(self, id: &str, f: impl Fn(&A, &B, &mut Emit<'_, U>) + Clone + Send + Sync + 'static) -> Stream<U> {
+    pub fn process<U: Record>(
+        self,
+        id: &str,
+        f: impl Fn(&A, &B, &mut Emit<'_, U>) + Clone + Send + Sync + 'static,
+    ) -> Stream<U> {
         let Self { left, right, lower, upper } = self;
         let (left_key, right_key) = (left.key.clone(), right.key.clone());
-        left.connect(&right)
-            .two_input(id, "interval-join", move |ctx, build| IntervalJoin::open(ctx, build, left_key.clone(), right_key.clone(), (lower, upper), f.clone()))
+        left.connect(&right).two_input(id, "interval-join", move |ctx, build| {
+            IntervalJoin::open(ctx, build, left_key.clone(), right_key.clone(), (lower, upper), f.clone())
+        })
     }
 }
 
 impl<K: Key, A: Record, B: Record> WindowJoinBuilder<K, A, B> {
     /// Emits what `f` makes of each pair when the window ends.
-    pub fn process<U: Record>(self, id: &str, f: impl Fn(&A, &B, Window, &mut Emit<'_, U>) + Clone + Send + Sync + 'static) -> Stream<U> {
+    pub fn process<U: Record>(
+        self,
+        id: &str,
+        f: impl Fn(&A, &B, Window, &mut Emit<'_, U>) + Clone + Send + Sync + 'static,
+    ) -> Stream<U> {
         let Self { left, right, size, slide, offset } = self;
         let (left_key, right_key) = (left.key.clone(), right.key.clone());
         left.connect(&right).two_input(id, "window-join", move |ctx, build| {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use weir_protocol::{MaxParallelism, key_group, subtask_of};
 use weir_state::{Key, Value, hash_key};
 
+use crate::build::BuildContext;
 use crate::error::UserError;
 use crate::exchange::Partitioner;
-use crate::build::BuildContext;
 use crate::graph::Edge;
 use crate::operators::aggregate::{Aggregate, RunningAggregate};
 use crate::operators::broadcast::{BroadcastProcess, BroadcastProcessFunction};
@@ -16,8 +16,8 @@ use crate::operators::co_process::{CoProcess, CoProcessFunction};
 use crate::operators::process::{KeyedProcess, KeyedProcessFunction, States};
 use crate::operators::reduce::Reduce;
 use crate::record::Record;
-use crate::stream::Stream;
 use crate::stage::OperatorContext;
+use crate::stream::Stream;
 
 /// Appends one key per record: a loop over a batch with the user's key function inlined.
 pub(crate) type KeySelector<K, T> = Arc<dyn Fn(&[T], &mut Vec<K>) + Send + Sync>;
@@ -79,13 +79,17 @@ impl<K: Key, T: Record> KeyedStream<K, T> {
         O: Fn(&mut States<'_, K>) -> Result<P, UserError> + Send + Sync + 'static,
     {
         let key = self.key.clone();
-        self.stream.operator(Some(id), "process", true, self.hash_edges(0), move |ctx, build| KeyedProcess::open(ctx, build, key.clone(), &open))
+        self.stream.operator(Some(id), "process", true, self.hash_edges(0), move |ctx, build| {
+            KeyedProcess::open(ctx, build, key.clone(), &open)
+        })
     }
 
     /// Combines all records of a key so far, and emits the combination after every record.
     pub fn reduce(&self, id: &str, f: impl Fn(&mut T, T) + Clone + Send + Sync + 'static) -> Stream<T> {
         let key = self.key.clone();
-        self.stream.operator(Some(id), "reduce", true, self.hash_edges(0), move |ctx, build| Reduce::open(ctx, build, key.clone(), f.clone()))
+        self.stream.operator(Some(id), "reduce", true, self.hash_edges(0), move |ctx, build| {
+            Reduce::open(ctx, build, key.clone(), f.clone())
+        })
     }
 
     /// Aggregates all records of a key so far, and emits key and result after every record.
@@ -123,7 +127,9 @@ impl<K: Key, T: Record, B: Record> BroadcastConnected<K, T, B> {
         let key = self.keyed.key.clone();
         let mut inputs = self.keyed.hash_edges(0);
         inputs.extend(self.broadcast.broadcast().plain_edges(1));
-        let make = move |ctx: &OperatorContext, build: &BuildContext<'_>| BroadcastProcess::open(ctx, build, key.clone(), &open);
+        let make = move |ctx: &OperatorContext, build: &BuildContext<'_>| {
+            BroadcastProcess::open(ctx, build, key.clone(), &open)
+        };
         self.keyed.stream.two_input_node::<B, _, _>(id, "broadcast-process", inputs, make)
     }
 }
@@ -143,13 +149,18 @@ impl<K: Key, A: Record, B: Record> ConnectedStreams<K, A, B> {
         O: Fn(&mut States<'_, K>) -> Result<P, UserError> + Send + Sync + 'static,
     {
         let (left, right) = (self.left.key.clone(), self.right.key.clone());
-        self.two_input(id, "co-process", move |ctx: &_, build: &_| CoProcess::open(ctx, build, left.clone(), right.clone(), &open))
+        self.two_input(id, "co-process", move |ctx: &_, build: &_| {
+            CoProcess::open(ctx, build, left.clone(), right.clone(), &open)
+        })
     }
 
     pub(crate) fn two_input<O, F>(&self, id: &str, label: &'static str, make: F) -> Stream<O::Out>
     where
         O: crate::operator::TwoInput<A, B>,
-        F: Fn(&crate::stage::OperatorContext, &crate::build::BuildContext<'_>) -> Result<O, crate::build::BuildError> + Send + Sync + 'static,
+        F: Fn(&crate::stage::OperatorContext, &crate::build::BuildContext<'_>) -> Result<O, crate::build::BuildError>
+            + Send
+            + Sync
+            + 'static,
     {
         let mut inputs = self.left.hash_edges(0);
         inputs.extend(self.right.hash_edges(1));

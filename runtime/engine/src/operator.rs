@@ -88,7 +88,13 @@ pub struct Collector<'a, T> {
 }
 
 impl<'a, T: Record> Collector<'a, T> {
-    pub(crate) fn new(cx: &'a mut Cx, ctx: &'a OperatorContext, buffer: &'a mut Batch<T>, out: &'a mut Output<T>, sides: &'a mut Sides) -> Self {
+    pub(crate) fn new(
+        cx: &'a mut Cx,
+        ctx: &'a OperatorContext,
+        buffer: &'a mut Batch<T>,
+        out: &'a mut Output<T>,
+        sides: &'a mut Sides,
+    ) -> Self {
         Self { cx, ctx, buffer, out, sides, emitted: 0 }
     }
 
@@ -253,10 +259,20 @@ impl Sides {
         self.outputs.push((name, side));
     }
 
-    fn emit<U: Record>(&mut self, cx: &mut Cx, ctx: &OperatorContext, tag: &OutputTag<U>, record: U, time: Option<i64>) -> Result<(), TaskError> {
+    fn emit<U: Record>(
+        &mut self,
+        cx: &mut Cx,
+        ctx: &OperatorContext,
+        tag: &OutputTag<U>,
+        record: U,
+        time: Option<i64>,
+    ) -> Result<(), TaskError> {
         let Some((_, side)) = self.outputs.iter_mut().find(|(name, _)| name == tag.name()) else { return Ok(()) };
         let Some(side) = side.as_any().downcast_mut::<Side<U>>() else {
-            let message = format!("side output {} carries another type than the one emitted; use one OutputTag for both", tag.name());
+            let message = format!(
+                "side output {} carries another type than the one emitted; use one OutputTag for both",
+                tag.name()
+            );
             return Err(ctx.error(FailureKind::UserCode, message, None));
         };
         side.buffer.push(record, time);

@@ -90,7 +90,11 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the split is gone, or the position does not fit it any more.
-    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = Self::Item>>, ConnectorError>;
+    fn open(
+        &self,
+        split: &SplitId,
+        position: Option<&Position>,
+    ) -> Result<Box<dyn SplitReader<Item = Self::Item>>, ConnectorError>;
 
     /// True if all splits end and no new one will appear: the job finishes by itself.
     fn is_bounded(&self) -> bool;

@@ -16,7 +16,9 @@ use crate::error::{FailureKind, TaskError};
 use crate::graph::{Outputs, SourceFactory};
 use crate::source::{ConnectorError, Position, Progress, Source, SplitId, SplitReader};
 use crate::stage::{Advance, Control, Cx, OperatorContext, Output};
-use crate::task::{Alignment, BATCHES_PER_TURN, TaskControl, TaskEnv, TaskEvent, advance, flush, new_cx, seal, wait_for_room};
+use crate::task::{
+    Alignment, BATCHES_PER_TURN, TaskControl, TaskEnv, TaskEvent, advance, flush, new_cx, seal, wait_for_room,
+};
 use crate::time::WatermarkStrategy;
 
 /// Bytes of inline record data that one read aims at: small enough for the second-level cache.
@@ -49,7 +51,12 @@ impl<S: Source> SourceFactory for TypedSource<S> {
         self.source.is_bounded()
     }
 
-    fn task(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs) -> Result<SourceTaskParts, BuildError> {
+    fn task(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+    ) -> Result<SourceTaskParts, BuildError> {
         let refused = |source| BuildError::Connector { operator: ctx.operator.clone(), source };
         let mut known: BTreeMap<SplitId, Option<SplitPosition>> = build
             .restored
@@ -103,8 +110,14 @@ struct Split<T> {
 }
 
 impl<T> Split<T> {
-    fn open<S: Source<Item = T>>(source: &S, id: SplitId, stored: Option<SplitPosition>, bound_ms: i64) -> Result<Self, ConnectorError> {
-        let (position, watermark, finished) = stored.map_or((None, None, false), |s| (s.position, s.watermark, s.finished));
+    fn open<S: Source<Item = T>>(
+        source: &S,
+        id: SplitId,
+        stored: Option<SplitPosition>,
+        bound_ms: i64,
+    ) -> Result<Self, ConnectorError> {
+        let (position, watermark, finished) =
+            stored.map_or((None, None, false), |s| (s.position, s.watermark, s.finished));
         let reader = if finished { None } else { Some(source.open(&id, position.as_ref())?) };
         // A watermark of w says that no record at or below w will follow; hence one more than the bound.
         let disorder = BoundedDisorder::new(u64::try_from(bound_ms).unwrap_or(0).saturating_add(1), watermark);
@@ -157,7 +170,8 @@ impl<S: Source> Task<S> {
         let mut cx = new_cx();
         let rows = (READ_BYTES / std::mem::size_of::<S::Item>().max(1)).clamp(READ_ROWS.0, READ_ROWS.1);
         let mut turns = 0u32;
-        let mut next_discovery = self.source.discovery_interval().map(|interval| env.clock.now_ms() + interval.as_millis() as i64);
+        let mut next_discovery =
+            self.source.discovery_interval().map(|interval| env.clock.now_ms() + interval.as_millis() as i64);
         loop {
             cx.now = env.clock.now_ms();
             loop {
@@ -220,14 +234,21 @@ impl<S: Source> Task<S> {
                 let mut splits: Vec<SplitPosition> = self.splits.iter().map(|split| split.stored(&self.ctx)).collect();
                 for (id, recorded) in &mut self.pending {
                     recorded.get_or_insert(barrier.checkpoint);
-                    splits.push(SplitPosition { operator: self.ctx.operator.clone(), split: id.0.clone(), position: None, watermark: None, finished: false });
+                    splits.push(SplitPosition {
+                        operator: self.ctx.operator.clone(),
+                        split: id.0.clone(),
+                        position: None,
+                        watermark: None,
+                        finished: false,
+                    });
                 }
                 seal(&mut self.out, cx, barrier, splits, Alignment { first_us: now, last_us: now }, env).await
             }
             TaskControl::Completed(checkpoint) => {
                 for (id, recorded) in std::mem::take(&mut self.pending) {
                     if recorded.is_some_and(|recorded| recorded <= checkpoint) {
-                        let split = Split::open(self.source.as_ref(), id, None, self.strategy.bound_ms).map_err(|error| self.failed(error))?;
+                        let split = Split::open(self.source.as_ref(), id, None, self.strategy.bound_ms)
+                            .map_err(|error| self.failed(error))?;
                         self.splits.push(split);
                     } else {
                         self.pending.push((id, recorded));
@@ -248,11 +269,18 @@ impl<S: Source> Task<S> {
                 return Ok(());
             }
             Ok(Err(error)) => return Err(self.failed(error)),
-            Err(panic) => return Err(self.ctx.error(FailureKind::Connector, "looking for new splits panicked", Some(panic.into()))),
+            Err(panic) => {
+                return Err(self.ctx.error(
+                    FailureKind::Connector,
+                    "looking for new splits panicked",
+                    Some(panic.into()),
+                ));
+            }
         };
         for id in found {
             let mine = id.subtask(self.ctx.parallelism) == self.ctx.subtask;
-            let known = self.splits.iter().any(|split| split.id == id) || self.pending.iter().any(|(pending, _)| *pending == id);
+            let known = self.splits.iter().any(|split| split.id == id)
+                || self.pending.iter().any(|(pending, _)| *pending == id);
             if mine && !known {
                 self.pending.push((id, None));
             }
@@ -283,7 +311,8 @@ impl<S: Source> Task<S> {
             match progress {
                 Progress::Ready => {}
                 Progress::WaitFor(delay) => {
-                    split.not_before = cx.now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX).max(1));
+                    split.not_before =
+                        cx.now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX).max(1));
                     earliest = earliest.min(split.not_before);
                 }
                 Progress::End => {
@@ -306,7 +335,8 @@ impl<S: Source> Task<S> {
             }
             let count = self.batch.len() as u64;
             self.ctx.metrics.records_in.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
-            let bytes = self.batch.records.first().map_or(0, |record| crate::record::estimate_bytes(record) as u64 * count);
+            let bytes =
+                self.batch.records.first().map_or(0, |record| crate::record::estimate_bytes(record) as u64 * count);
             self.ctx.metrics.bytes_in.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
             self.ctx.metrics.records_out.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
             let pushed = self.out.batch(cx, &mut self.batch);
@@ -314,8 +344,15 @@ impl<S: Source> Task<S> {
                 Ok(()) => Ok(Read::Records),
                 Err(mut error) => {
                     let split = &self.splits[index];
-                    let end = split.reader.as_ref().map(|reader| reader.position()).or_else(|| split.position.clone()).unwrap_or_default();
-                    error.position.get_or_insert_with(|| format!("split {}, at most {count} records before {end}", split.id));
+                    let end = split
+                        .reader
+                        .as_ref()
+                        .map(|reader| reader.position())
+                        .or_else(|| split.position.clone())
+                        .unwrap_or_default();
+                    error
+                        .position
+                        .get_or_insert_with(|| format!("split {}, at most {count} records before {end}", split.id));
                     Err(error)
                 }
             };
@@ -362,10 +399,25 @@ impl<S: Source> Task<S> {
     }
 
     /// Sleeps until there may be something to do.
-    async fn wait(&mut self, until: i64, next_discovery: Option<i64>, cx: &mut Cx, env: &mut TaskEnv) -> Result<(), TaskError> {
-        let idle_check = self.strategy.idle_after.filter(|_| !self.idle && !self.ended).map(|timeout| cx.now + timeout.as_millis() as i64);
-        let due = [Some(until), next_discovery, self.out.next_processing_time(), idle_check].into_iter().flatten().min().unwrap_or(i64::MAX);
-        let delay = Duration::from_millis(u64::try_from(due.saturating_sub(env.clock.now_ms())).unwrap_or(0)).min(LONGEST_WAIT);
+    async fn wait(
+        &mut self,
+        until: i64,
+        next_discovery: Option<i64>,
+        cx: &mut Cx,
+        env: &mut TaskEnv,
+    ) -> Result<(), TaskError> {
+        let idle_check = self
+            .strategy
+            .idle_after
+            .filter(|_| !self.idle && !self.ended)
+            .map(|timeout| cx.now + timeout.as_millis() as i64);
+        let due = [Some(until), next_discovery, self.out.next_processing_time(), idle_check]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(i64::MAX);
+        let delay =
+            Duration::from_millis(u64::try_from(due.saturating_sub(env.clock.now_ms())).unwrap_or(0)).min(LONGEST_WAIT);
         let since = env.clock.now_us();
         let order = tokio::select! {
             biased;
@@ -376,7 +428,9 @@ impl<S: Source> Task<S> {
             },
             () = tokio::time::sleep(delay) => None,
         };
-        env.load.idle_ns.fetch_add(env.clock.now_us().saturating_sub(since) * 1000, std::sync::atomic::Ordering::Relaxed);
+        env.load
+            .idle_ns
+            .fetch_add(env.clock.now_us().saturating_sub(since) * 1000, std::sync::atomic::Ordering::Relaxed);
         cx.now = env.clock.now_ms();
         match order {
             Some(order) => self.handle(order, cx, env).await,

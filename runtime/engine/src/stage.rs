@@ -94,12 +94,21 @@ pub struct OperatorContext {
 impl OperatorContext {
     /// A failure of this instance.
     pub fn error(&self, kind: FailureKind, message: impl Into<String>, source: Option<UserError>) -> TaskError {
-        TaskError { operator: self.operator.clone(), subtask: self.subtask, kind, message: message.into(), record: None, position: None, source }
+        TaskError {
+            operator: self.operator.clone(),
+            subtask: self.subtask,
+            kind,
+            message: message.into(),
+            record: None,
+            position: None,
+            source,
+        }
     }
 
     /// A failure of user code on `record`.
     pub fn user_error<T: serde::Serialize>(&self, error: UserError, record: Option<&T>) -> TaskError {
-        let mut failure = self.error(FailureKind::UserCode, error.to_string(), error.source().map(|s| s.to_string().into()));
+        let mut failure =
+            self.error(FailureKind::UserCode, error.to_string(), error.source().map(|s| s.to_string().into()));
         failure.record = record.map(crate::error::describe_record);
         failure
     }
@@ -259,7 +268,11 @@ impl<O: Operator> OperatorStage<O> {
         Self { operator, ctx, buffer: Batch::default(), sides, out, unfinished: None }
     }
 
-    fn run(&mut self, cx: &mut Cx, work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<Advanced, TaskError>) -> Result<Advanced, TaskError> {
+    fn run(
+        &mut self,
+        cx: &mut Cx,
+        work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<Advanced, TaskError>,
+    ) -> Result<Advanced, TaskError> {
         let mut collector = Collector::new(cx, &self.ctx, &mut self.buffer, &mut self.out, &mut self.sides);
         // Caught here rather than at the task, because here it is known whose code it was: stages further down catch theirs
         // first. Nothing is used after a failure, so half-changed operators do no harm.
@@ -294,7 +307,12 @@ impl<O: Operator> OperatorStage<O> {
     ///
     /// # Errors
     /// When the operator or a child fails.
-    pub fn deliver(&mut self, cx: &mut Cx, rows: usize, work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<(), TaskError>) -> Result<(), TaskError> {
+    pub fn deliver(
+        &mut self,
+        cx: &mut Cx,
+        rows: usize,
+        work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
         self.ctx.metrics.records_in.fetch_add(rows as u64, Ordering::Relaxed);
         self.run(cx, |operator, out| work(operator, out).map(|()| Advanced::Done)).map(|_| ())
     }
@@ -332,7 +350,10 @@ impl<O: Operator> Control for OperatorStage<O> {
     }
 
     fn next_processing_time(&self) -> Option<i64> {
-        [self.operator.next_processing_time(), self.sides.next_processing_time(), self.out.next_processing_time()].into_iter().flatten().min()
+        [self.operator.next_processing_time(), self.sides.next_processing_time(), self.out.next_processing_time()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn maintain(&mut self, cx: &mut Cx, idle: bool) -> Result<(), TaskError> {

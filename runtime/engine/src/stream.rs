@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::build::BuildError;
+use crate::build::typed_stages;
 use crate::graph::{Edge, Exchange, Graph, NodeId, NodeKind, NodeSpec, OutputName};
 use crate::keyed::KeyedStream;
 use crate::operator::{OneInput, OutputTag, Side};
@@ -10,7 +11,6 @@ use crate::operators::filter::Filter;
 use crate::operators::flat_map::FlatMap;
 use crate::operators::map::{Map, TryMap};
 use crate::operators::sink::SinkFactory;
-use crate::build::typed_stages;
 use crate::record::Record;
 use crate::sink::Sink;
 use crate::source::Source;
@@ -38,7 +38,13 @@ pub struct Stream<T> {
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Self { graph: self.graph.clone(), upstream: self.upstream.clone(), exchange: self.exchange, partitioner: self.partitioner.clone(), parallelism: self.parallelism }
+        Self {
+            graph: self.graph.clone(),
+            upstream: self.upstream.clone(),
+            exchange: self.exchange,
+            partitioner: self.partitioner.clone(),
+            parallelism: self.parallelism,
+        }
     }
 }
 
@@ -47,7 +53,14 @@ impl Graph {
     pub fn source<S: Source>(&self, id: &str, source: S, watermarks: WatermarkStrategy<S::Item>) -> Stream<S::Item> {
         let source = Arc::new(source);
         let factory = Arc::new(TypedSource { source: source.clone(), watermarks });
-        let spec = NodeSpec { id: Some(id.to_owned()), label: "source", kind: NodeKind::Source(factory), inputs: Vec::new(), parallelism: None, stateful: false };
+        let spec = NodeSpec {
+            id: Some(id.to_owned()),
+            label: "source",
+            kind: NodeKind::Source(factory),
+            inputs: Vec::new(),
+            parallelism: None,
+            stateful: false,
+        };
         let node = self.add(spec);
         self.with_node(node, |node| node.check = Some(Arc::new(move || source.discover().map(|_| ()))));
         Stream::new(self.clone(), node, OutputName::Main)
@@ -56,12 +69,21 @@ impl Graph {
 
 impl<T: Record> Stream<T> {
     pub(crate) fn new(graph: Graph, node: NodeId, output: OutputName) -> Self {
-        Self { graph, upstream: vec![Upstream { node, output }], exchange: Exchange::Forward, partitioner: None, parallelism: None }
+        Self {
+            graph,
+            upstream: vec![Upstream { node, output }],
+            exchange: Exchange::Forward,
+            partitioner: None,
+            parallelism: None,
+        }
     }
 
     /// The edges that lead this stream to input `port` of a new node.
     pub(crate) fn edges(&self, port: usize, exchange: Exchange, factory: Arc<TypedEdge<T>>) -> Vec<Edge> {
-        self.upstream.iter().map(|up| Edge { from: up.node, output: up.output.clone(), port, exchange, factory: factory.clone() }).collect()
+        self.upstream
+            .iter()
+            .map(|up| Edge { from: up.node, output: up.output.clone(), port, exchange, factory: factory.clone() })
+            .collect()
     }
 
     /// The edges with the distribution that was chosen for this stream; forward if none was.
@@ -70,26 +92,47 @@ impl<T: Record> Stream<T> {
     }
 
     /// Adds an operator with one input.
-    pub(crate) fn operator<O, F>(&self, id: Option<&str>, label: &'static str, stateful: bool, edges: Vec<Edge>, make: F) -> Stream<O::Out>
+    pub(crate) fn operator<O, F>(
+        &self,
+        id: Option<&str>,
+        label: &'static str,
+        stateful: bool,
+        edges: Vec<Edge>,
+        make: F,
+    ) -> Stream<O::Out>
     where
         O: OneInput<T>,
         F: Fn(&OperatorContext, &crate::build::BuildContext<'_>) -> Result<O, BuildError> + Send + Sync + 'static,
     {
         let factory = Arc::new(OneInputFactory::<T, F>::new(make));
-        let spec = NodeSpec { id: id.map(str::to_owned), label, kind: NodeKind::Operator(factory), inputs: edges, parallelism: self.parallelism, stateful };
+        let spec = NodeSpec {
+            id: id.map(str::to_owned),
+            label,
+            kind: NodeKind::Operator(factory),
+            inputs: edges,
+            parallelism: self.parallelism,
+            stateful,
+        };
         let node = self.graph.add(spec);
         Stream::new(self.graph.clone(), node, OutputName::Main)
     }
 
     /// Adds a stateful operator with this stream as first and a stream of `B` as second input; `inputs` are their edges.
-    pub(crate) fn two_input_node<B, O, F>(&self, id: &str, label: &'static str, inputs: Vec<Edge>, make: F) -> Stream<O::Out>
+    pub(crate) fn two_input_node<B, O, F>(
+        &self,
+        id: &str,
+        label: &'static str,
+        inputs: Vec<Edge>,
+        make: F,
+    ) -> Stream<O::Out>
     where
         B: Record,
         O: crate::operator::TwoInput<T, B>,
         F: Fn(&OperatorContext, &crate::build::BuildContext<'_>) -> Result<O, BuildError> + Send + Sync + 'static,
     {
         let kind = NodeKind::Operator(Arc::new(TwoInputFactory::<T, B, F>::new(make)));
-        let spec = NodeSpec { id: Some(id.to_owned()), label, kind, inputs, parallelism: self.parallelism, stateful: true };
+        let spec =
+            NodeSpec { id: Some(id.to_owned()), label, kind, inputs, parallelism: self.parallelism, stateful: true };
         let node = self.graph.add(spec);
         Stream::new(self.graph.clone(), node, OutputName::Main)
     }
@@ -101,7 +144,11 @@ impl<T: Record> Stream<T> {
 
     /// One record for each record, or a failure. A failure stops the job into its restart strategy, unless
     /// [`Stream::dead_letters`] of the result is consumed: then the record goes there.
-    pub fn try_map<U: Record, E: Into<crate::error::UserError> + 'static>(&self, id: &str, f: impl Fn(&T) -> Result<U, E> + Clone + Send + Sync + 'static) -> Stream<U> {
+    pub fn try_map<U: Record, E: Into<crate::error::UserError> + 'static>(
+        &self,
+        id: &str,
+        f: impl Fn(&T) -> Result<U, E> + Clone + Send + Sync + 'static,
+    ) -> Stream<U> {
         self.operator(Some(id), "try-map", false, self.plain_edges(0), move |_, _| Ok(TryMap::new(f.clone())))
     }
 
@@ -116,7 +163,10 @@ impl<T: Record> Stream<T> {
     }
 
     /// Partitions by key: records of one key meet in one subtask, with that key's state.
-    pub fn key_by<K: weir_state::Key>(&self, key: impl Fn(&T) -> K + Clone + Send + Sync + 'static) -> KeyedStream<K, T> {
+    pub fn key_by<K: weir_state::Key>(
+        &self,
+        key: impl Fn(&T) -> K + Clone + Send + Sync + 'static,
+    ) -> KeyedStream<K, T> {
         KeyedStream::new(self.clone(), key)
     }
 
@@ -182,8 +232,14 @@ impl<T: Record> Stream<T> {
     pub fn sink<S: Sink<Item = T>>(&self, id: &str, sink: S) {
         let sink = Arc::new(sink);
         let factory = Arc::new(SinkFactory { sink: sink.clone() });
-        let spec =
-            NodeSpec { id: Some(id.to_owned()), label: "sink", kind: NodeKind::Operator(factory), inputs: self.plain_edges(0), parallelism: self.parallelism, stateful: false };
+        let spec = NodeSpec {
+            id: Some(id.to_owned()),
+            label: "sink",
+            kind: NodeKind::Operator(factory),
+            inputs: self.plain_edges(0),
+            parallelism: self.parallelism,
+            stateful: false,
+        };
         let node = self.graph.add(spec);
         self.graph.with_node(node, |node| {
             let committing = sink.clone();

@@ -117,21 +117,44 @@ impl TaskEnv {
     /// An environment, and the future that does the subtask's work behind the stream.
     #[allow(clippy::too_many_arguments, reason = "plain assembly, called once")]
     pub fn new(
-        operator: OperatorId, subtask: u32, control: mpsc::UnboundedReceiver<TaskControl>, events: mpsc::UnboundedSender<TaskEvent>, clock: Arc<dyn Clock>,
-        store: Arc<WorkerStore>, alignment: AlignmentMode, restored: CheckpointId,
+        operator: OperatorId,
+        subtask: u32,
+        control: mpsc::UnboundedReceiver<TaskControl>,
+        events: mpsc::UnboundedSender<TaskEvent>,
+        clock: Arc<dyn Clock>,
+        store: Arc<WorkerStore>,
+        alignment: AlignmentMode,
+        restored: CheckpointId,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (lane, items) = mpsc::unbounded_channel();
         let lane_future = run_lane(subtask, items, events.clone(), clock.clone());
-        (Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), lane }, lane_future)
+        (
+            Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), lane },
+            lane_future,
+        )
     }
 
     /// Hands a sealed epoch over to the background.
-    pub(crate) fn submit(&self, barrier: Barrier, snapshot: Snapshot, splits: Vec<SplitPosition>, timeline: SubtaskTimeline) {
+    pub(crate) fn submit(
+        &self,
+        barrier: Barrier,
+        snapshot: Snapshot,
+        splits: Vec<SplitPosition>,
+        timeline: SubtaskTimeline,
+    ) {
         let Snapshot { sealed, prepares, watermarks } = snapshot;
         for layer in sealed {
             self.store.submit(barrier.checkpoint, layer);
         }
-        let ack = SubtaskAck { checkpoint: barrier.checkpoint, operator: self.operator.clone(), subtask: self.subtask, splits, watermarks, sinks: Vec::new(), timeline };
+        let ack = SubtaskAck {
+            checkpoint: barrier.checkpoint,
+            operator: self.operator.clone(),
+            subtask: self.subtask,
+            splits,
+            watermarks,
+            sinks: Vec::new(),
+            timeline,
+        };
         // The lane ends only with the deployment; then nobody waits for the acknowledgement either.
         let _ = self.lane.send(LaneItem { prepares, ack });
     }
@@ -141,7 +164,12 @@ impl TaskEnv {
     }
 }
 
-async fn run_lane(subtask: u32, mut items: mpsc::UnboundedReceiver<LaneItem>, events: mpsc::UnboundedSender<TaskEvent>, clock: Arc<dyn Clock>) {
+async fn run_lane(
+    subtask: u32,
+    mut items: mpsc::UnboundedReceiver<LaneItem>,
+    events: mpsc::UnboundedSender<TaskEvent>,
+    clock: Arc<dyn Clock>,
+) {
     while let Some(LaneItem { prepares, mut ack }) = items.recv().await {
         let started = clock.now_us();
         for (operator, prepare) in prepares {
@@ -153,8 +181,17 @@ async fn run_lane(subtask: u32, mut items: mpsc::UnboundedReceiver<LaneItem>, ev
                     payload,
                 })),
                 Err(error) => {
-                    let message = format!("output of epoch {} could not be made durable: {}", ack.checkpoint, error.message);
-                    let failure = TaskError { operator, subtask, kind: FailureKind::Connector, message, record: None, position: None, source: error.source };
+                    let message =
+                        format!("output of epoch {} could not be made durable: {}", ack.checkpoint, error.message);
+                    let failure = TaskError {
+                        operator,
+                        subtask,
+                        kind: FailureKind::Connector,
+                        message,
+                        record: None,
+                        position: None,
+                        source: error.source,
+                    };
                     let _ = events.send(TaskEvent::Failed(failure));
                     return;
                 }
@@ -170,14 +207,18 @@ async fn run_lane(subtask: u32, mut items: mpsc::UnboundedReceiver<LaneItem>, ev
 }
 
 /// Prepares, again and again while the failure is transient: output that is not durable may not be dropped.
-async fn prepare_durably(mut prepare: Box<dyn Prepare>) -> Result<Vec<crate::sink::Handle>, crate::source::ConnectorError> {
+async fn prepare_durably(
+    mut prepare: Box<dyn Prepare>,
+) -> Result<Vec<crate::sink::Handle>, crate::source::ConnectorError> {
     let mut delay = PREPARE_RETRY;
     loop {
         let attempt = tokio::task::spawn_blocking(move || {
             let result = prepare.prepare();
             (prepare, result)
         });
-        let (returned, result) = attempt.await.map_err(|panic| crate::source::ConnectorError::permanent(format!("prepare panicked: {panic}")))?;
+        let (returned, result) = attempt
+            .await
+            .map_err(|panic| crate::source::ConnectorError::permanent(format!("prepare panicked: {panic}")))?;
         match result {
             Err(error) if error.transient => {
                 tracing::warn!(error = %error, "sink output is not durable yet, trying again");
@@ -232,7 +273,14 @@ pub(crate) struct Alignment {
 }
 
 /// Seals the tree at an aligned barrier and hands the epoch to the background.
-pub(crate) async fn seal(root: &mut dyn Control, cx: &mut Cx, barrier: Barrier, splits: Vec<SplitPosition>, alignment: Alignment, env: &TaskEnv) -> Result<(), TaskError> {
+pub(crate) async fn seal(
+    root: &mut dyn Control,
+    cx: &mut Cx,
+    barrier: Barrier,
+    splits: Vec<SplitPosition>,
+    alignment: Alignment,
+    env: &TaskEnv,
+) -> Result<(), TaskError> {
     let started = env.clock.now_us();
     root.barrier(cx, barrier)?;
     let snapshot = std::mem::take(&mut cx.snapshot);
@@ -268,7 +316,12 @@ pub(crate) async fn wait_for_room(root: &mut dyn Control, cx: &mut Cx, env: &Tas
 }
 
 /// Passes on what the inputs' progress means for the subtask's event time.
-async fn pass_time(root: &mut dyn Control, cx: &mut Cx, step: weir_protocol::watermark::WatermarkStep, env: &TaskEnv) -> Result<(), TaskError> {
+async fn pass_time(
+    root: &mut dyn Control,
+    cx: &mut Cx,
+    step: weir_protocol::watermark::WatermarkStep,
+    env: &TaskEnv,
+) -> Result<(), TaskError> {
     if let Some(watermark) = step.advanced {
         advance(root, cx, Advance::Watermark(watermark), env).await?;
     }
@@ -334,7 +387,15 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
             }
             Turn::Input(_, Input::Closed) => {
                 let message = "an upstream subtask is gone".to_owned();
-                return Err(TaskError { operator: env.operator.clone(), subtask: env.subtask, kind: FailureKind::Cancelled, message, record: None, position: None, source: None });
+                return Err(TaskError {
+                    operator: env.operator.clone(),
+                    subtask: env.subtask,
+                    kind: FailureKind::Cancelled,
+                    message,
+                    record: None,
+                    position: None,
+                    source: None,
+                });
             }
         }
         turns += 1;
@@ -345,14 +406,22 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
 }
 
 /// Takes the next element of an input that is not held back; when there is none, flushes, maintains and waits.
-async fn next_turn(head: &mut dyn Head, cx: &mut Cx, gate: &mut crate::gate::InputGate, env: &mut TaskEnv) -> Result<Turn, TaskError> {
+async fn next_turn(
+    head: &mut dyn Head,
+    cx: &mut Cx,
+    gate: &mut crate::gate::InputGate,
+    env: &mut TaskEnv,
+) -> Result<Turn, TaskError> {
     if let Some(turn) = poll_fn(|task| Poll::Ready(poll_inputs(head, cx, gate, task).transpose())).await.transpose()? {
         return Ok(turn);
     }
     head.root().maintain(cx, true)?;
     flush(head.root(), true, env).await?;
     let waiting_since = env.clock.now_us();
-    let sleep = head.root().next_processing_time().map(|due| Duration::from_millis(u64::try_from(due - env.clock.now_ms()).unwrap_or(0)));
+    let sleep = head
+        .root()
+        .next_processing_time()
+        .map(|due| Duration::from_millis(u64::try_from(due - env.clock.now_ms()).unwrap_or(0)));
     let timer = async move {
         match sleep {
             Some(delay) => tokio::time::sleep(delay).await,
@@ -376,7 +445,12 @@ async fn next_turn(head: &mut dyn Head, cx: &mut Cx, gate: &mut crate::gate::Inp
     turn
 }
 
-fn poll_inputs(head: &mut dyn Head, cx: &mut Cx, gate: &mut crate::gate::InputGate, task: &mut std::task::Context<'_>) -> Result<Option<Turn>, TaskError> {
+fn poll_inputs(
+    head: &mut dyn Head,
+    cx: &mut Cx,
+    gate: &mut crate::gate::InputGate,
+    task: &mut std::task::Context<'_>,
+) -> Result<Option<Turn>, TaskError> {
     let inputs = head.inputs();
     for _ in 0..inputs {
         let input = gate.next_input();

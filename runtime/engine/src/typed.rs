@@ -6,7 +6,10 @@ use std::task::{Context, Poll};
 
 use weir_protocol::MaxParallelism;
 
-use crate::build::{BuildContext, BuildError, ErasedReceiver, ErasedSender, Head, Input, OneInputHead, control_input, typed, typed_stages};
+use crate::build::{
+    BuildContext, BuildError, ErasedReceiver, ErasedSender, Head, Input, OneInputHead, control_input, typed,
+    typed_stages,
+};
 use crate::channel::{Receiver, Sender, channel};
 use crate::error::TaskError;
 use crate::exchange::{Distribution, ExchangeWriter, Partitioner};
@@ -30,14 +33,25 @@ impl<T: Record> EdgeFactory for TypedEdge<T> {
         (Box::new(tx), Box::new(rx))
     }
 
-    fn writer(&self, ctx: OperatorContext, build: &BuildContext<'_>, exchange: Exchange, senders: Vec<ErasedSender>) -> Result<ErasedStage, BuildError> {
-        let senders = senders.into_iter().map(|sender| typed::<Sender<T>>(sender, &ctx.operator)).collect::<Result<Vec<_>, _>>()?;
+    fn writer(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        exchange: Exchange,
+        senders: Vec<ErasedSender>,
+    ) -> Result<ErasedStage, BuildError> {
+        let senders = senders
+            .into_iter()
+            .map(|sender| typed::<Sender<T>>(sender, &ctx.operator))
+            .collect::<Result<Vec<_>, _>>()?;
         let distribution = match (exchange, &self.partitioner) {
             // Forward edges have a single sender, the one to the subtask of the same index.
             (Exchange::Forward, _) => Distribution::Forward(0),
             (Exchange::Rebalance, _) => Distribution::Rebalance(build.subtask % senders.len().max(1) as u32),
             (Exchange::Broadcast, _) => Distribution::Broadcast,
-            (Exchange::Hash, Some(make)) => Distribution::Keyed(make(build.max_parallelism, build.downstream_parallelism)),
+            (Exchange::Hash, Some(make)) => {
+                Distribution::Keyed(make(build.max_parallelism, build.downstream_parallelism))
+            }
             (Exchange::Hash, None) => return Err(BuildError::Type { operator: ctx.operator }),
         };
         let writer: Box<dyn Stage<T>> = Box::new(ExchangeWriter::new(ctx, distribution, senders));
@@ -63,7 +77,12 @@ where
     O: OneInput<I>,
     F: Fn(&OperatorContext, &BuildContext<'_>) -> Result<O, BuildError> + Send + Sync,
 {
-    fn build(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs) -> Result<Box<dyn Stage<I>>, BuildError> {
+    fn build(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+    ) -> Result<Box<dyn Stage<I>>, BuildError> {
         let operator = (self.make)(&ctx, build)?;
         let out = Output::new(typed_stages::<O::Out>(outputs.main, &ctx.operator)?);
         Ok(Box::new(OperatorStage::new(operator, ctx, out, outputs.sides)))
@@ -76,17 +95,31 @@ where
     O: OneInput<I>,
     F: Fn(&OperatorContext, &BuildContext<'_>) -> Result<O, BuildError> + Send + Sync,
 {
-    fn stage(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs) -> Result<ErasedStage, BuildError> {
+    fn stage(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+    ) -> Result<ErasedStage, BuildError> {
         Ok(Box::new(self.build(ctx, build, outputs)?))
     }
 
-    fn head(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs, inputs: Vec<Vec<ErasedReceiver>>) -> Result<Box<dyn Head>, BuildError> {
+    fn head(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+        inputs: Vec<Vec<ErasedReceiver>>,
+    ) -> Result<Box<dyn Head>, BuildError> {
         let receivers = receivers::<I>(inputs.into_iter().flatten().collect(), &ctx)?;
         Ok(Box::new(OneInputHead { receivers, root: self.build(ctx, build, outputs)? }))
     }
 }
 
-pub(crate) fn receivers<T: Record>(ends: Vec<ErasedReceiver>, ctx: &OperatorContext) -> Result<Vec<Receiver<T>>, BuildError> {
+pub(crate) fn receivers<T: Record>(
+    ends: Vec<ErasedReceiver>,
+    ctx: &OperatorContext,
+) -> Result<Vec<Receiver<T>>, BuildError> {
     ends.into_iter().map(|end| typed::<Receiver<T>>(end, &ctx.operator)).collect()
 }
 
@@ -118,13 +151,19 @@ impl<A: Record, B: Record, O: TwoInput<A, B>> Head for TwoInputHead<A, B, O> {
             let Poll::Ready(element) = self.left[input].poll_recv(task) else { return Poll::Pending };
             control_input(element).or_else(|mut batch| {
                 let rows = batch.len();
-                self.root.deliver(cx, rows, |operator, out| operator.process_left(&mut batch, out)).map(|()| Input::Processed(rows))
+                self.root
+                    .deliver(cx, rows, |operator, out| operator.process_left(&mut batch, out))
+                    .map(|()| Input::Processed(rows))
             })
         } else {
-            let Poll::Ready(element) = self.right[input - self.left.len()].poll_recv(task) else { return Poll::Pending };
+            let Poll::Ready(element) = self.right[input - self.left.len()].poll_recv(task) else {
+                return Poll::Pending;
+            };
             control_input(element).or_else(|mut batch| {
                 let rows = batch.len();
-                self.root.deliver(cx, rows, |operator, out| operator.process_right(&mut batch, out)).map(|()| Input::Processed(rows))
+                self.root
+                    .deliver(cx, rows, |operator, out| operator.process_right(&mut batch, out))
+                    .map(|()| Input::Processed(rows))
             })
         };
         Poll::Ready(delivered)
@@ -142,11 +181,22 @@ where
     O: TwoInput<A, B>,
     F: Fn(&OperatorContext, &BuildContext<'_>) -> Result<O, BuildError> + Send + Sync,
 {
-    fn stage(&self, ctx: OperatorContext, _build: &BuildContext<'_>, _outputs: Outputs) -> Result<ErasedStage, BuildError> {
+    fn stage(
+        &self,
+        ctx: OperatorContext,
+        _build: &BuildContext<'_>,
+        _outputs: Outputs,
+    ) -> Result<ErasedStage, BuildError> {
         Err(BuildError::Type { operator: ctx.operator })
     }
 
-    fn head(&self, ctx: OperatorContext, build: &BuildContext<'_>, outputs: Outputs, inputs: Vec<Vec<ErasedReceiver>>) -> Result<Box<dyn Head>, BuildError> {
+    fn head(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        outputs: Outputs,
+        inputs: Vec<Vec<ErasedReceiver>>,
+    ) -> Result<Box<dyn Head>, BuildError> {
         let mut ports = inputs.into_iter();
         let left = receivers::<A>(ports.next().unwrap_or_default(), &ctx)?;
         let right = receivers::<B>(ports.next().unwrap_or_default(), &ctx)?;

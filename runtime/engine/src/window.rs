@@ -131,7 +131,11 @@ pub struct WindowedStream<K, T> {
 impl<K: Key, T: Record> KeyedStream<K, T> {
     /// Cuts the stream into windows, on event time unless [`WindowedStream::processing_time`] says otherwise.
     pub fn window(&self, windows: Windows) -> WindowedStream<K, T> {
-        WindowedStream { keyed: self.clone(), windows, spec: WindowSpec { domain: TimeDomain::Event, lateness: 0, late: None } }
+        WindowedStream {
+            keyed: self.clone(),
+            windows,
+            spec: WindowSpec { domain: TimeDomain::Event, lateness: 0, late: None },
+        }
     }
 }
 
@@ -171,10 +175,15 @@ impl<K: Key, T: Record> WindowedStream<K, T> {
 
     /// Aggregates each window as its records come, and hands each result to a function.
     pub fn aggregate_with<A: Aggregate<In = T>, U: Record>(
-        self, id: &str, aggregate: A, f: impl Fn(&K, Window, A::Out, &mut Emit<'_, U>) + Clone + Send + Sync + 'static,
+        self,
+        id: &str,
+        aggregate: A,
+        f: impl Fn(&K, Window, A::Out, &mut Emit<'_, U>) + Clone + Send + Sync + 'static,
     ) -> Stream<U> {
         let finish = aggregate.clone();
-        self.run(id, Folded::<K, A>::factory(aggregate), move |key: &K, window, acc: A::Acc, emit: &mut Emit<'_, U>| f(key, window, finish.result(&acc), emit))
+        self.run(id, Folded::<K, A>::factory(aggregate), move |key: &K, window, acc: A::Acc, emit: &mut Emit<'_, U>| {
+            f(key, window, finish.result(&acc), emit)
+        })
     }
 
     /// Combines each window's records as they come; emits one record per window and key.
@@ -187,11 +196,20 @@ impl<K: Key, T: Record> WindowedStream<K, T> {
     }
 
     /// Keeps each window's records and hands them to a function when the window ends.
-    pub fn apply<U: Record>(self, id: &str, f: impl Fn(&K, Window, Vec<T>, &mut Emit<'_, U>) + Clone + Send + Sync + 'static) -> Stream<U> {
+    pub fn apply<U: Record>(
+        self,
+        id: &str,
+        f: impl Fn(&K, Window, Vec<T>, &mut Emit<'_, U>) + Clone + Send + Sync + 'static,
+    ) -> Stream<U> {
         self.run(id, Collected::<K, T>::factory(), f)
     }
 
-    fn run<C, U, F>(self, id: &str, contents: impl Fn(&mut weir_state::Backend<K>, u64) -> Result<C, weir_state::StateError> + Send + Sync + 'static, f: F) -> Stream<U>
+    fn run<C, U, F>(
+        self,
+        id: &str,
+        contents: impl Fn(&mut weir_state::Backend<K>, u64) -> Result<C, weir_state::StateError> + Send + Sync + 'static,
+        f: F,
+    ) -> Stream<U>
     where
         C: Contents<K, T>,
         U: Record,
@@ -200,9 +218,19 @@ impl<K: Key, T: Record> WindowedStream<K, T> {
         let Self { keyed, windows, spec } = self;
         let (key, edges, stream) = (keyed.key.clone(), keyed.hash_edges(0), keyed.stream);
         match windows.assigner {
-            Assigner::Aligned { size, slide, offset } => stream.operator(Some(id), "window", true, edges, move |ctx, build| {
-                TimeWindows::open(ctx, build, key.clone(), (size, slide, offset), spec.clone(), &contents, f.clone())
-            }),
+            Assigner::Aligned { size, slide, offset } => {
+                stream.operator(Some(id), "window", true, edges, move |ctx, build| {
+                    TimeWindows::open(
+                        ctx,
+                        build,
+                        key.clone(),
+                        (size, slide, offset),
+                        spec.clone(),
+                        &contents,
+                        f.clone(),
+                    )
+                })
+            }
             Assigner::Session { gap } => stream.operator(Some(id), "session-window", true, edges, move |ctx, build| {
                 SessionWindows::open(ctx, build, key.clone(), gap, spec.clone(), &contents, f.clone())
             }),

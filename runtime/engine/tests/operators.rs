@@ -25,13 +25,21 @@ type Rec = (u64, i64, u64);
 fn source(graph: &Graph, id: &str, records: &[Rec], bound: u64) -> Stream<Rec> {
     let half = records.len() / 2;
     let splits = vec![records[..half].to_vec(), records[half..].to_vec()];
-    graph.source(id, VecSource { splits, step: 7 }, WatermarkStrategy::bounded(|r: &Rec| r.1, Duration::from_millis(bound)))
+    graph.source(
+        id,
+        VecSource { splits, step: 7 },
+        WatermarkStrategy::bounded(|r: &Rec| r.1, Duration::from_millis(bound)),
+    )
 }
 
 /// Records within 200 ms of order per split, so that a bound of 200 ms makes none late.
 fn records(max: usize) -> impl Strategy<Value = Vec<Rec>> {
-    proptest::collection::vec((0u64..12, 0i64..200, 0u64..1000), 0..max)
-        .prop_map(|raw| raw.into_iter().enumerate().map(|(index, (key, jitter, value))| (key, index as i64 * 10 + jitter, value)).collect())
+    proptest::collection::vec((0u64..12, 0i64..200, 0u64..1000), 0..max).prop_map(|raw| {
+        raw.into_iter()
+            .enumerate()
+            .map(|(index, (key, jitter, value))| (key, index as i64 * 10 + jitter, value))
+            .collect()
+    })
 }
 
 fn collect<T: weir_engine::record::Record + Ord>(parallelism: u32, build: impl FnOnce(&Graph) -> Stream<T>) -> Vec<T> {
@@ -58,7 +66,10 @@ fn stateless_operators_pass_every_record_once() {
             });
             even.union(&odd)
         });
-        let mut expected: Vec<u64> = (0..5000).filter(|i| i % 2 == 0).chain((0..5000).filter(|i| i % 2 == 1).flat_map(|i| [i, i + 1_000_000])).collect();
+        let mut expected: Vec<u64> = (0..5000)
+            .filter(|i| i % 2 == 0)
+            .chain((0..5000).filter(|i| i % 2 == 1).flat_map(|i| [i, i + 1_000_000]))
+            .collect();
         expected.sort();
         assert_eq!(out, expected, "parallelism {parallelism}");
     }
@@ -68,7 +79,9 @@ fn stateless_operators_pass_every_record_once() {
 fn running_counts_number_each_keys_records() {
     let input: Vec<Rec> = (0..3000).map(|i| (i * i % 17, i as i64, i)).collect();
     for parallelism in [1, 2, 3] {
-        let out = collect(parallelism, |graph| source(graph, "in", &input, 0).key_by(|r| r.0).aggregate("count", Count::new()));
+        let out = collect(parallelism, |graph| {
+            source(graph, "in", &input, 0).key_by(|r| r.0).aggregate("count", Count::new())
+        });
         let mut counts = BTreeMap::<u64, u64>::new();
         let mut expected: Vec<(u64, u64)> = input
             .iter()
@@ -182,7 +195,11 @@ proptest! {
 fn count_windows_close_after_their_number_of_records() {
     let input: Vec<Rec> = (0..1000).map(|i| (i % 3, i as i64, i)).collect();
     let out = collect(1, |graph| {
-        source(graph, "in", &input[..], 0).key_by(|r| r.0).window(CountWindow::of(100)).aggregate("hundred", Count::new()).map(|w| (w.key, w.window.start, w.value))
+        source(graph, "in", &input[..], 0)
+            .key_by(|r| r.0)
+            .window(CountWindow::of(100))
+            .aggregate("hundred", Count::new())
+            .map(|w| (w.key, w.window.start, w.value))
     });
     let expected: Vec<(u64, i64, u64)> = (0..3).flat_map(|key| (0..3).map(move |number| (key, number, 100))).collect();
     assert_eq!(out, expected);
@@ -196,7 +213,11 @@ fn late_records_go_to_the_late_output_or_fire_again_within_the_allowed_lateness(
     let graph = Graph::new();
     let (windows, late) = (VecSink::<Windowed<u64, u64>>::new(), VecSink::<Rec>::new());
     let records = graph.source("in", Paced(input), WatermarkStrategy::ascending(|r: &Rec| r.1));
-    let counted = records.key_by(|r| r.0).window(Tumbling::of(Duration::from_millis(100))).late_output(&tag).aggregate("count", Count::new());
+    let counted = records
+        .key_by(|r| r.0)
+        .window(Tumbling::of(Duration::from_millis(100)))
+        .late_output(&tag)
+        .aggregate("count", Count::new());
     counted.side_output(&tag).sink("late", late.clone());
     counted.sink("out", windows.clone());
     run(&Run::default(), graph).expect("the graph runs");
@@ -206,10 +227,20 @@ fn late_records_go_to_the_late_output_or_fire_again_within_the_allowed_lateness(
 
     let graph = Graph::new();
     let windows = VecSink::<Windowed<u64, u64>>::new();
-    let records = graph.source("in", Paced(vec![(1, 10, 1), (1, 1000, 1), (1, 20, 1), (1, 5000, 1), (1, 30, 1)]), WatermarkStrategy::ascending(|r: &Rec| r.1));
-    records.key_by(|r| r.0).window(Tumbling::of(Duration::from_millis(100))).allowed_lateness(Duration::from_secs(2)).aggregate("count", Count::new()).sink("out", windows.clone());
+    let records = graph.source(
+        "in",
+        Paced(vec![(1, 10, 1), (1, 1000, 1), (1, 20, 1), (1, 5000, 1), (1, 30, 1)]),
+        WatermarkStrategy::ascending(|r: &Rec| r.1),
+    );
+    records
+        .key_by(|r| r.0)
+        .window(Tumbling::of(Duration::from_millis(100)))
+        .allowed_lateness(Duration::from_secs(2))
+        .aggregate("count", Count::new())
+        .sink("out", windows.clone());
     run(&Run::default(), graph).expect("the graph runs");
-    let fired: Vec<(i64, u64)> = windows.0.lock().expect("no panic").iter().map(|w| (w.window.start, w.value)).collect();
+    let fired: Vec<(i64, u64)> =
+        windows.0.lock().expect("no panic").iter().map(|w| (w.window.start, w.value)).collect();
     assert_eq!(fired, [(0, 1), (0, 2), (1000, 1), (5000, 1)]);
 }
 
@@ -224,7 +255,9 @@ impl weir_engine::source::Source for Paced {
     }
 
     fn open(
-        &self, _split: &weir_engine::source::SplitId, position: Option<&weir_engine::source::Position>,
+        &self,
+        _split: &weir_engine::source::SplitId,
+        position: Option<&weir_engine::source::Position>,
     ) -> Result<Box<dyn weir_engine::source::SplitReader<Item = Rec>>, weir_engine::source::ConnectorError> {
         let next = position.map_or(0, |position| position.as_u64().expect("made by position") as usize);
         Ok(Box::new(PacedReader(self.0.clone(), next)))
@@ -240,7 +273,11 @@ struct PacedReader(Vec<Rec>, usize);
 impl weir_engine::source::SplitReader for PacedReader {
     type Item = Rec;
 
-    fn read(&mut self, _max: usize, out: &mut Vec<Rec>) -> Result<weir_engine::source::Progress, weir_engine::source::ConnectorError> {
+    fn read(
+        &mut self,
+        _max: usize,
+        out: &mut Vec<Rec>,
+    ) -> Result<weir_engine::source::Progress, weir_engine::source::ConnectorError> {
         use weir_engine::source::Progress;
         let Some(record) = self.0.get(self.1) else { return Ok(Progress::End) };
         // Every other call says that there is nothing for now, upon which the source sends its watermark.
@@ -284,7 +321,11 @@ impl KeyedProcessFunction<u64, Rec> for Alarm {
 fn timers_fire_once_per_key_and_time_with_the_state_of_their_key() {
     let input: Vec<Rec> = (0..2000).map(|i| (i % 5, i as i64, 0)).collect();
     let out = collect(2, |graph| {
-        let stream = graph.source("in", VecSource { splits: vec![input.clone()], step: 3 }, WatermarkStrategy::ascending(|r: &Rec| r.1));
+        let stream = graph.source(
+            "in",
+            VecSource { splits: vec![input.clone()], step: 3 },
+            WatermarkStrategy::ascending(|r: &Rec| r.1),
+        );
         stream.key_by(|r| r.0).process("alarm", |states| Ok(Alarm { count: states.value("count")? }))
     });
     assert_eq!(out.len(), 5 * 20);
@@ -295,19 +336,27 @@ fn timers_fire_once_per_key_and_time_with_the_state_of_their_key() {
 fn a_refused_record_fails_the_job_with_its_text_or_goes_to_the_dead_letters() {
     let input: Vec<Rec> = vec![(1, 1, 1), (1, 2, 666), (1, 3, 1)];
     let graph = Graph::new();
-    source(&graph, "in", &input, 0).key_by(|r| r.0).process("alarm", |states| Ok(Alarm { count: states.value("count")? })).sink("out", VecSink::new());
+    source(&graph, "in", &input, 0)
+        .key_by(|r| r.0)
+        .process("alarm", |states| Ok(Alarm { count: states.value("count")? }))
+        .sink("out", VecSink::new());
     let error = run(&Run::default(), graph).expect_err("it fails");
     assert!(error.contains("operator alarm, subtask 0: the number of the beast on record [1,2,666]"), "{error}");
 
     let graph = Graph::new();
     let letters = VecSink::new();
-    let alarm = source(&graph, "in", &input, 0).key_by(|r| r.0).process("alarm", |states| Ok(Alarm { count: states.value("count")? }));
+    let alarm = source(&graph, "in", &input, 0)
+        .key_by(|r| r.0)
+        .process("alarm", |states| Ok(Alarm { count: states.value("count")? }));
     alarm.dead_letters().sink("dead", letters.clone());
     alarm.sink("out", VecSink::new());
     run(&Run::default(), graph).expect("it goes on");
     let letters = letters.0.lock().expect("no panic");
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].operator.as_str(), letters[0].error.as_str(), letters[0].record.as_str()), ("alarm", "the number of the beast", "[1,2,666]"));
+    assert_eq!(
+        (letters[0].operator.as_str(), letters[0].error.as_str(), letters[0].record.as_str()),
+        ("alarm", "the number of the beast", "[1,2,666]")
+    );
 }
 
 /// Splits that end, of a source that does not: more may be discovered.
@@ -320,7 +369,11 @@ impl Source for Followed {
         self.0.discover()
     }
 
-    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = Rec>>, ConnectorError> {
+    fn open(
+        &self,
+        split: &SplitId,
+        position: Option<&Position>,
+    ) -> Result<Box<dyn SplitReader<Item = Rec>>, ConnectorError> {
         self.0.open(split, position)
     }
 
@@ -334,13 +387,16 @@ fn windows_fire_when_all_splits_of_an_unbounded_source_have_ended() {
     // At parallelism 2 one subtask ends at 15 and the other at 95: neither may hold the watermark back.
     for parallelism in [1, 2] {
         let graph = Graph::new();
-        let followed = Followed(VecSource { splits: vec![vec![(1, 5, 1), (1, 15, 1)], vec![(1, 60, 1), (1, 95, 1)]], step: 7 });
+        let followed =
+            Followed(VecSource { splits: vec![vec![(1, 5, 1), (1, 15, 1)], vec![(1, 60, 1), (1, 95, 1)]], step: 7 });
         graph
             .source("in", followed, WatermarkStrategy::ascending(|r: &Rec| r.1))
             .key_by(|r| r.0)
             .window(Tumbling::of(Duration::from_millis(90)))
             .aggregate("window", Count::new())
-            .try_map("seen", |windowed| -> Result<Rec, UserError> { Err(format!("window {} with {}", windowed.window.start, windowed.value).into()) })
+            .try_map("seen", |windowed| -> Result<Rec, UserError> {
+                Err(format!("window {} with {}", windowed.window.start, windowed.value).into())
+            })
             .sink("out", VecSink::new());
         // The job never ends, so its only way out is the failure that the window's result causes.
         let (tx, rx) = std::sync::mpsc::channel();

@@ -5,6 +5,7 @@
 //! Ties that SQL leaves to the order of arrival are broken by the records' own fields, so that a result does not depend
 //! on timing or parallelism.
 
+mod jobs;
 pub mod q0;
 pub mod q1;
 pub mod q11;
@@ -22,7 +23,6 @@ pub mod q5;
 pub mod q7;
 pub mod q8;
 pub mod q9;
-mod jobs;
 mod statistics;
 
 pub(crate) use jobs::jobs;

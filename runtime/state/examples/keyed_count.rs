@@ -99,7 +99,8 @@ fn plain(keys: &[u64], records: usize) -> u64 {
 }
 
 fn weir(keys: &[u64], records: usize, epoch_records: usize, kind: BackendKind) -> u64 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let dir = std::env::temp_dir().join(format!("weir-keyed-count-{}", std::process::id()));
     let max = MaxParallelism::new(128).expect("in bounds");
     let mut config = StoreConfig::new(&dir, Arc::new(MemoryStore::new()), runtime.handle().clone(), max, Generation(1));
@@ -198,7 +199,8 @@ fn rocks(keys: &[u64], records: usize) -> u64 {
         let values = db.batched_multi_get_cf(&family, sorted.iter(), true);
         let mut out = rocksdb::WriteBatch::default();
         for (key, value) in sorted.iter().zip(values) {
-            let held = value.expect("a read").map_or(0, |value| u64::from_le_bytes((*value).try_into().expect("8 bytes")));
+            let held =
+                value.expect("a read").map_or(0, |value| u64::from_le_bytes((*value).try_into().expect("8 bytes")));
             let number = u64::from_be_bytes(*key);
             out.put(key, (held + counts[&number]).to_le_bytes());
         }
@@ -232,4 +234,3 @@ fn main() {
         assert_eq!(rocks(&keys, rocks_records), plain(&keys, rocks_records), "the counts differ");
     }
 }
-

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_protocol::{CheckpointId, Generation, MaxParallelism, OperatorId};
-use weir_state::{Backend, MemoryBudget, RocksTuning, StateDescriptor, StoreConfig, ValueHandle, WorkerStore, hash_key};
+use weir_state::{
+    Backend, MemoryBudget, RocksTuning, StateDescriptor, StoreConfig, ValueHandle, WorkerStore, hash_key,
+};
 use weir_storage::{LocalStore, StoreOptions};
 
 const BATCH: usize = 4096;
@@ -140,7 +142,8 @@ struct Weir {
 
 impl Weir {
     fn open(dir: &std::path::Path, tuning: RocksTuning) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let objects = Arc::new(LocalStore::new(dir.join("objects"), StoreOptions::default()));
         let max = MaxParallelism::new(128).expect("in bounds");
         let mut config = StoreConfig::new(dir.join("work"), objects, runtime.handle().clone(), max, Generation(1));
@@ -152,7 +155,15 @@ impl Weir {
         let store = WorkerStore::open(config, None).expect("an empty directory");
         let mut backend: Backend<u64> = store.backend(&OperatorId::from("count"), 0, max.all());
         let handle = backend.value::<u64>(StateDescriptor::new("count")).expect("a new state");
-        Self { store, backend, handle, epoch: 0, paused: Duration::ZERO, results: std::sync::mpsc::channel(), _runtime: runtime }
+        Self {
+            store,
+            backend,
+            handle,
+            epoch: 0,
+            paused: Duration::ZERO,
+            results: std::sync::mpsc::channel(),
+            _runtime: runtime,
+        }
     }
 }
 

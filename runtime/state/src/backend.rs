@@ -60,7 +60,13 @@ pub struct Backend<K: Key> {
 }
 
 impl<K: Key> Backend<K> {
-    pub(crate) fn new(store: Arc<WorkerStore>, id: u64, operator: OperatorId, subtask: u32, groups: KeyGroupRange) -> Self {
+    pub(crate) fn new(
+        store: Arc<WorkerStore>,
+        id: u64,
+        operator: OperatorId,
+        subtask: u32,
+        groups: KeyGroupRange,
+    ) -> Self {
         store.shared.backends.fetch_add(1, Ordering::Relaxed);
         Self {
             store,
@@ -263,7 +269,10 @@ impl<K: Key> Backend<K> {
     /// # Panics
     /// When the handle comes from another backend.
     #[inline]
-    pub fn broadcast_mut<UK: Key, UV: Value>(&mut self, handle: BroadcastHandle<UK, UV>) -> &mut BroadcastTable<UK, UV> {
+    pub fn broadcast_mut<UK: Key, UV: Value>(
+        &mut self,
+        handle: BroadcastHandle<UK, UV>,
+    ) -> &mut BroadcastTable<UK, UV> {
         self.table(handle.index)
     }
 

@@ -56,7 +56,9 @@ pub enum StateError {
         state: StateName,
     },
     /// The state was stored with another declaration.
-    #[error("state {state} was stored with {what} {found}, the job declares {expected}; restore with the old declaration, or give the state a new name")]
+    #[error(
+        "state {state} was stored with {what} {found}, the job declares {expected}; restore with the old declaration, or give the state a new name"
+    )]
     Incompatible {
         /// The state.
         state: StateName,

@@ -13,8 +13,8 @@ use weir_protocol::{KeyGroup, MaxParallelism, StateId, key_group, key_hash};
 use crate::error::{StateError, StateName};
 use crate::keycodec;
 use crate::run_buffer::{LayerBuffer, RunBuffer};
-use crate::shared::Shared;
 use crate::sharded::{Cursor, Keyed, Sharded};
+use crate::shared::Shared;
 
 /// What encoding needs to know of a state.
 #[derive(Debug)]
@@ -27,8 +27,13 @@ pub(crate) struct StateFacts {
 /// An entry of a layer that can be written to a run.
 pub(crate) trait Encode: Keyed {
     /// Writes what the entry changes. `key` is the encoded key.
-    fn encode(&self, facts: &StateFacts, group: KeyGroup, key: &[u8], out: &mut LayerBuffer<'_>)
-    -> Result<(), StateError>;
+    fn encode(
+        &self,
+        facts: &StateFacts,
+        group: KeyGroup,
+        key: &[u8],
+        out: &mut LayerBuffer<'_>,
+    ) -> Result<(), StateError>;
 }
 
 /// A layer as the store sees it.
@@ -179,7 +184,8 @@ impl<S: Encode + Send + Sync + 'static> Fifo<S> {
             return false;
         }
         let Some(Waiting { layer, bytes, .. }) = self.waiting.pop_front() else { return false };
-        let layer = Arc::into_inner(layer).expect("the only other holder dropped its reference before it set the number");
+        let layer =
+            Arc::into_inner(layer).expect("the only other holder dropped its reference before it set the number");
         // From here on clean may hold values of this run.
         self.handed = self.handed.max(sequence);
         self.moving = Some(Moving { layer, cursor: Cursor::default(), sequence, bytes });

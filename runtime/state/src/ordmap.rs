@@ -187,11 +187,7 @@ mod tests {
     use super::*;
 
     fn bound() -> impl Strategy<Value = Bound<u8>> {
-        prop_oneof![
-            Just(Bound::Unbounded),
-            (0u8..40).prop_map(Bound::Included),
-            (0u8..40).prop_map(Bound::Excluded),
-        ]
+        prop_oneof![Just(Bound::Unbounded), (0u8..40).prop_map(Bound::Included), (0u8..40).prop_map(Bound::Excluded),]
     }
 
     proptest! {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompactionStyle, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
-    DataBlockIndexType, IngestExternalFileOptions, LogLevel, Options, ReadOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompactionStyle, DBCompressionType,
+    DEFAULT_COLUMN_FAMILY_NAME, DataBlockIndexType, IngestExternalFileOptions, LogLevel, Options, ReadOptions,
 };
 
 use crate::config::RocksTuning;
@@ -68,11 +68,11 @@ pub(crate) fn database_options(tuning: &RocksTuning, clock: Option<Arc<AtomicI64
     options.set_skip_stats_update_on_db_open(true);
     options.set_level_compaction_dynamic_level_bytes(true);
     if let Some(clock) = clock {
-        options.set_compaction_filter("weir-expiry", move |_level: u32, _key: &[u8], value: &[u8]| {
-            match split_expiry(value) {
-                Ok((expiry, _)) if expiry.is_over(clock.load(Ordering::Relaxed)) => CompactionDecision::Remove,
-                _ => CompactionDecision::Keep,
-            }
+        options.set_compaction_filter("weir-expiry", move |_level: u32, _key: &[u8], value: &[u8]| match split_expiry(
+            value,
+        ) {
+            Ok((expiry, _)) if expiry.is_over(clock.load(Ordering::Relaxed)) => CompactionDecision::Remove,
+            _ => CompactionDecision::Keep,
         });
     }
     options

@@ -158,7 +158,9 @@ mod tests {
             let refused = Schema::restored(first.states()).register(changed).unwrap_err();
             assert_eq!(
                 refused.to_string(),
-                format!("state count/seen was stored with {message}; restore with the old declaration, or give the state a new name")
+                format!(
+                    "state count/seen was stored with {message}; restore with the old declaration, or give the state a new name"
+                )
             );
         };
         check(&|changed| changed.kind = StateKind::List, "kind value, the job declares list");

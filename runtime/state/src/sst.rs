@@ -69,9 +69,7 @@ impl<'a, N: FnMut() -> (String, PathBuf)> RunWriter<'a, N> {
     /// Hides everything older in `start..end`, also where this file holds no key.
     pub(crate) fn hide(&mut self, start: &[u8], end: &[u8]) -> Result<(), StateError> {
         let file = self.open_file()?;
-        file.writer
-            .delete_range(start, end)
-            .map_err(|source| StateError::rocks("write base", &file.local, source))?;
+        file.writer.delete_range(start, end).map_err(|source| StateError::rocks("write base", &file.local, source))?;
         file.cover(start);
         // The end is exclusive; the group before it is the last one covered.
         if let Some((group, _, rest)) = split_head(end) {

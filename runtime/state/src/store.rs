@@ -312,7 +312,10 @@ impl WorkerStore {
         self.inner.schema.lock().register(declaration)
     }
 
-    pub(crate) fn with_restored(&self, load: impl FnOnce(&dyn Past) -> Result<(), StateError>) -> Result<(), StateError> {
+    pub(crate) fn with_restored(
+        &self,
+        load: impl FnOnce(&dyn Past) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
         let restored = self.inner.restored.lock().clone();
         restored.map_or(Ok(()), |past| load(&*past))
     }

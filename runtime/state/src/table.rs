@@ -138,12 +138,7 @@ impl Core {
     }
 
     /// Visits everything `past` holds of this state in one key group.
-    pub(crate) fn scan_group(
-        &self,
-        past: &dyn Past,
-        group: KeyGroup,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StateError> {
+    pub(crate) fn scan_group(&self, past: &dyn Past, group: KeyGroup, visit: &mut Visit<'_>) -> Result<(), StateError> {
         let head = key_head(group, self.facts.id);
         past.scan(&head, &prefix_end(&head), Direction::Ascending, visit)
     }

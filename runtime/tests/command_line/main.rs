@@ -45,7 +45,16 @@ fn ctrl_c_takes_a_final_checkpoint_and_the_next_run_goes_on_from_it() {
         seen = now;
     }
     // Run to an end that is known: then the files must hold every bid once, over both stops.
-    let to_the_end = ["run", "bids.yaml", "--metrics-addr", "off", "--set", "spec.args.events=60000", "--set", "spec.args.rate=null"];
+    let to_the_end = [
+        "run",
+        "bids.yaml",
+        "--metrics-addr",
+        "off",
+        "--set",
+        "spec.args.events=60000",
+        "--set",
+        "spec.args.rate=null",
+    ];
     let ended = scene.call(&to_the_end);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(committed(&scene.at("out")), 60_000 * 46 / 50);

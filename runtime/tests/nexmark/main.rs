@@ -73,7 +73,11 @@ fn q4() {
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (category, (count, sum)) in &expected {
             let averages = &found[category];
-            assert_eq!((averages.len() as u64, averages.last_key_value()), (*count, Some((count, &(sum / count)))), "category {category} at {slots} slots");
+            assert_eq!(
+                (averages.len() as u64, averages.last_key_value()),
+                (*count, Some((count, &(sum / count)))),
+                "category {category} at {slots} slots"
+            );
         }
     }
 }
@@ -103,7 +107,11 @@ fn queries_read_the_files_that_the_events_were_written_to() {
     let dir = tempfile::tempdir().expect("a directory");
     run::job_into("nexmark-events", 2, &[("events", EVENTS.into()), ("format", "json".into())], dir.path());
     let input = Value::from(dir.path().to_str().expect("UTF-8"));
-    for (query, expected) in [("nexmark-q5", oracle::q5 as fn(&[Event]) -> Vec<Value>), ("nexmark-q8", oracle::q8), ("nexmark-q9", oracle::q9)] {
+    for (query, expected) in [
+        ("nexmark-q5", oracle::q5 as fn(&[Event]) -> Vec<Value>),
+        ("nexmark-q8", oracle::q8),
+        ("nexmark-q9", oracle::q9),
+    ] {
         let found = run::job(query, 2, &[("input", input.clone()), ("disorder", "60s".into())]);
         assert_eq!(sorted(found), sorted(expected(&events())), "{query}");
     }

@@ -35,7 +35,8 @@ pub fn q2(events: &[Event]) -> Vec<Value> {
 }
 
 pub fn q3(events: &[Event]) -> Vec<Value> {
-    let sellers: BTreeMap<u64, &Person> = people(events).filter(|p| ["OR", "ID", "CA"].contains(&p.state.as_str())).map(|p| (p.id, p)).collect();
+    let sellers: BTreeMap<u64, &Person> =
+        people(events).filter(|p| ["OR", "ID", "CA"].contains(&p.state.as_str())).map(|p| (p.id, p)).collect();
     let mut rows = Vec::new();
     for auction in auctions(events).filter(|a| a.category == 10) {
         if let Some(p) = sellers.get(&auction.seller) {
@@ -57,7 +58,12 @@ pub fn q5(events: &[Event]) -> Vec<Value> {
     let mut rows = Vec::new();
     for (end, counts) in windows {
         let most = counts.values().copied().max().unwrap_or(0);
-        rows.extend(counts.iter().filter(|(_, count)| **count == most).map(|(auction, bids)| json!({"window_end": end, "auction": auction, "bids": bids})));
+        rows.extend(
+            counts
+                .iter()
+                .filter(|(_, count)| **count == most)
+                .map(|(auction, bids)| json!({"window_end": end, "auction": auction, "bids": bids})),
+        );
     }
     rows
 }
@@ -103,7 +109,9 @@ pub fn q9(events: &[Event]) -> Vec<Value> {
             *winner = Some(bid);
         }
     }
-    best.into_values().filter_map(|(auction, bid)| bid.map(|bid| json!({"auction": to_json(auction), "bid": to_json(bid)}))).collect()
+    best.into_values()
+        .filter_map(|(auction, bid)| bid.map(|bid| json!({"auction": to_json(auction), "bid": to_json(bid)})))
+        .collect()
 }
 
 pub fn q11(events: &[Event]) -> Vec<Value> {
@@ -116,7 +124,9 @@ pub fn q11(events: &[Event]) -> Vec<Value> {
         for at in 0..times.len() {
             let ends = times.get(at + 1).is_none_or(|next| next - times[at] > 10_000);
             if ends {
-                rows.push(json!({"bidder": bidder, "bids": at + 1 - from, "start": times[from], "end": times[at] + 10_000}));
+                rows.push(
+                    json!({"bidder": bidder, "bids": at + 1 - from, "start": times[from], "end": times[at] + 10_000}),
+                );
                 from = at + 1;
             }
         }
@@ -218,7 +228,8 @@ pub fn q19(events: &[Event]) -> Vec<Value> {
         let earlier = all.entry(bid.auction).or_default();
         // Bids that stand before this one: a higher price, or the same price earlier, or by a lower bidder, or first here.
         let before = |other: &Bid| {
-            other.price > bid.price || (other.price == bid.price && (other.date_time, other.bidder) <= (bid.date_time, bid.bidder))
+            other.price > bid.price
+                || (other.price == bid.price && (other.date_time, other.bidder) <= (bid.date_time, bid.bidder))
         };
         let place = earlier.iter().filter(|other| before(other)).count() + 1;
         earlier.push(bid);
@@ -233,5 +244,9 @@ pub fn q19(events: &[Event]) -> Vec<Value> {
 
 pub fn q20(events: &[Event]) -> Vec<Value> {
     let wanted: BTreeMap<u64, &Auction> = auctions(events).filter(|a| a.category == 10).map(|a| (a.id, a)).collect();
-    bids(events).filter_map(|bid| wanted.get(&bid.auction).map(|auction| json!({"auction": to_json(*auction), "bid": to_json(bid)}))).collect()
+    bids(events)
+        .filter_map(|bid| {
+            wanted.get(&bid.auction).map(|auction| json!({"auction": to_json(*auction), "bid": to_json(bid)}))
+        })
+        .collect()
 }

@@ -32,11 +32,13 @@ pub fn job_into(name: &str, slots: u32, args: &[(&str, Value)], out: &Path) {
     );
     let job = weir_api::yaml::from_str("nexmark.yaml", &manifest).expect("a valid manifest");
     let job = weir_api::resolve(&job, weir_api::Surface::CommandLine).expect("a valid job");
-    let mut given: std::collections::BTreeMap<String, Value> = args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut given: std::collections::BTreeMap<String, Value> =
+        args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     given.insert("output".to_owned(), out.to_str().expect("UTF-8").into());
     let name = name.to_owned();
     let graph = Arc::new(move || weir::stock::jobs().build(&name, &given).map_err(|error| error.to_string()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
         let uri = format!("file://{}/objects", dir.path().display());
         let objects = weir_storage::open(&uri, &StoreOptions::default()).await.expect("storage");

@@ -31,7 +31,11 @@ impl<S: Source> Source for Paced<S> {
         self.source.discover()
     }
 
-    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = S::Item>>, ConnectorError> {
+    fn open(
+        &self,
+        split: &SplitId,
+        position: Option<&Position>,
+    ) -> Result<Box<dyn SplitReader<Item = S::Item>>, ConnectorError> {
         let reader = self.source.open(split, position)?;
         match self.pause {
             Some(pause) => Ok(Box::new(PacedReader { reader, rows: self.rows, pause })),

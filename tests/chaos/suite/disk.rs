@@ -78,7 +78,11 @@ fn records(status: &Value) -> u64 {
 fn check(test: &str, breaking: impl Fn(&Small) -> Option<PathBuf>, mend: impl Fn(&Small, Option<PathBuf>)) {
     let Some(small) = Small::mount(test, 48) else { return };
     let mut random = Random::shown(test);
-    let fields = vec![("checkpoint.timeout", "1s".into()), ("checkpoint.tolerableFailures", 2.into()), ("restart.budget", 0.into())];
+    let fields = vec![
+        ("checkpoint.timeout", "1s".into()),
+        ("checkpoint.tolerableFailures", 2.into()),
+        ("restart.budget", 0.into()),
+    ];
     let plan = Plan { rows: 4, padding: 100, fields, ..Plan::seconds(30) };
     let mut job = Job::new(&plan, &Place::Directory(small.path().join("store")), &mut random);
     let mut running = job.start::<&str>("work", &[]);

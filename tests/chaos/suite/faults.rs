@@ -75,7 +75,11 @@ fn faults_of_the_bucket_and_an_outage_restart_nothing_and_lose_nothing() {
     let proxy = bucket.proxy();
     let place = bucket.place_through("faults", proxy.endpoint());
     // Slow enough to last for as long as it takes; the input is not used up by the job, only by the end of the test.
-    let plan_of_job = Plan { rows: 1, fields: vec![("restart.budget", 0.into())], ..Plan::seconds(number("WEIR_CHAOS_SECONDS", 900)) };
+    let plan_of_job = Plan {
+        rows: 1,
+        fields: vec![("restart.budget", 0.into())],
+        ..Plan::seconds(number("WEIR_CHAOS_SECONDS", 900))
+    };
     let job = Job::new(&Plan { lines: plan_of_job.lines / 20, ..plan_of_job }, &place, &mut random);
     let mut running = job.start::<&str>("work", &[]);
     running.until_checkpoints(2, BACK);
@@ -88,24 +92,40 @@ fn faults_of_the_bucket_and_an_outage_restart_nothing_and_lose_nothing() {
             std::thread::sleep(Duration::from_millis(50));
             proxy.counts().total() >= enough || (rate < 0.05 && began.elapsed() > Duration::from_secs(10 + faults / 20))
         });
-        println!("at {rate}: {} faults in {:?}, {} checkpoints completed, {} failed", proxy.counts().total(), began.elapsed(), status["completed"], failed(&status));
+        println!(
+            "at {rate}: {} faults in {:?}, {} checkpoints completed, {} failed",
+            proxy.counts().total(),
+            began.elapsed(),
+            status["completed"],
+            failed(&status)
+        );
         assert_undisturbed(&running, &status);
     }
     proxy.set_plan(FaultPlan::none());
     running.until_checkpoints(2, BACK);
     let counts = proxy.counts();
-    println!("{} requests, {} faults, {} ambiguous: {:?}", counts.requests, counts.total(), counts.ambiguous, counts.faults);
+    println!(
+        "{} requests, {} faults, {} ambiguous: {:?}",
+        counts.requests,
+        counts.total(),
+        counts.ambiguous,
+        counts.faults
+    );
 
     proxy.set_outage(true);
     let before = running.status().unwrap();
     std::thread::sleep(outage);
     let during = running.status().unwrap();
     assert_undisturbed(&running, &during);
-    assert!(during["completed"].as_u64().unwrap() <= before["completed"].as_u64().unwrap() + 1, "nothing completes in an outage");
+    assert!(
+        during["completed"].as_u64().unwrap() <= before["completed"].as_u64().unwrap() + 1,
+        "nothing completes in an outage"
+    );
     proxy.set_outage(false);
     let back = Instant::now();
     let completed = during["completed"].as_u64().unwrap();
-    let status = running.until("a checkpoint after the outage", BACK, |status| status["completed"].as_u64().unwrap() > completed);
+    let status = running
+        .until("a checkpoint after the outage", BACK, |status| status["completed"].as_u64().unwrap() > completed);
     println!("outage of {outage:?}: next checkpoint {:?} after it; {} failed so far", back.elapsed(), failed(&status));
     assert_undisturbed(&running, &status);
     job.judge_running();

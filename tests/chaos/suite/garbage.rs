@@ -27,9 +27,11 @@ fn make_garbage(job: &mut Job, random: &mut Random, kills: u64, aborts: u64) -> 
         let mut running = job.start::<&str>("work", &[]);
         let enough = aborts.div_ceil(kills);
         let status = running.until("aborted checkpoints", FINISH, |status| {
-            status["failed"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum::<u64>() >= enough
+            status["failed"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+                >= enough
         });
-        aborted += status["failed"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum::<u64>();
+        aborted +=
+            status["failed"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum::<u64>();
         running.kill();
         job.set("checkpoint", "timeout", "1m");
         start_and_kill(job, random, [Aim::Checkpoint, Aim::Anywhere, Aim::Restore][(kill % 3) as usize], "work");
@@ -64,7 +66,8 @@ fn check(name: &str, place: &Place) {
 /// Restores each retained checkpoint in a world of its own: storage and output as they are, without what was committed
 /// after it. The manifests hold absolute paths, so the copy takes the place of the original for a while.
 fn restore_every_checkpoint(job: &Job) {
-    let ids: Vec<u64> = job.store().history().unwrap().checkpoints.iter().map(|checkpoint| checkpoint.entry.id.0).collect();
+    let ids: Vec<u64> =
+        job.store().history().unwrap().checkpoints.iter().map(|checkpoint| checkpoint.entry.id.0).collect();
     assert!(ids.len() >= 4, "{ids:?}");
     let parts = ["store", "out"].map(|part| (job.path().join(part), job.path().join(format!("{part}-kept"))));
     for id in &ids {

@@ -162,7 +162,12 @@ impl Job {
         let start = self.starts.replace(self.starts.get() + 1);
         let (work, report) = (self.work(work), self.path().join(format!("report-{start}.json")));
         let mut command = self.command("run");
-        command.arg(self.manifest()).args(["--metrics-addr", "off", "--work-dir"]).arg(&work).arg("--report").arg(&report);
+        command
+            .arg(self.manifest())
+            .args(["--metrics-addr", "off", "--work-dir"])
+            .arg(&work)
+            .arg("--report")
+            .arg(&report);
         command.args(flags.iter().map(S::as_ref));
         Running::start(command, work, self.path().join(format!("log-{}", start % 4)), report)
     }
@@ -200,6 +205,11 @@ impl Job {
     pub fn verify(&self) {
         let mut command = self.command("inspect");
         let output = command.arg("verify").arg(self.manifest()).stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -79,7 +79,8 @@ pub fn start_and_kill(job: &Job, random: &mut Random, aim: Aim, work: &str) -> L
         }
         Aim::Restore => {
             let phases = ["deploying", "running"];
-            running.until("deploying", Duration::from_secs(60), |status| phases.contains(&&*Running::phase(Some(status))));
+            running
+                .until("deploying", Duration::from_secs(60), |status| phases.contains(&&*Running::phase(Some(status))));
             sleep(Duration::from_micros(random.below(3000)));
         }
     }
@@ -99,7 +100,8 @@ pub fn start_and_kill(job: &Job, random: &mut Random, aim: Aim, work: &str) -> L
         return Landing::Checkpoint;
     }
     let manifest = newest.and_then(|checkpoint| checkpoint.manifest.as_ref().ok());
-    let handles: String = manifest.into_iter().flat_map(|manifest| &manifest.sinks).map(|sink| sink.payload.to_string()).collect();
+    let handles: String =
+        manifest.into_iter().flat_map(|manifest| &manifest.sinks).map(|sink| sink.payload.to_string()).collect();
     let hidden = oracle::SINKS.iter().flat_map(|sink| oracle::files(&job.output().join(sink)).1);
     let mut uncommitted = hidden.filter(|path| handles.contains(&*path.file_name().unwrap().to_string_lossy()));
     if uncommitted.next().is_some() { Landing::Commit } else { Landing::Running }

@@ -123,21 +123,22 @@ fn judge(input: &Input, output: &Path) -> (Verdict, Vec<u32>, BTreeMap<Subject, 
     });
     let mut open = input.expected();
     let expected = open.clone();
-    let mut book = |subject: Subject, books: Books, path: &Path, verdict: &mut Verdict| {
-        match (open.remove(&subject), expected.get(&subject)) {
-            (Some(right), _) if right == books => {}
-            (Some(right), _) => {
-                verdict.wrong += 1;
-                verdict.complain(|| format!("{}: {subject:?} is {books:?} instead of {right:?}", path.display()));
-            }
-            (None, Some(right)) => {
-                verdict.doubled += 1;
-                verdict.complain(|| format!("{}: {subject:?} comes again: {books:?}, right is {right:?}", path.display()));
-            }
-            (None, None) => {
-                verdict.wrong += 1;
-                verdict.complain(|| format!("{}: {subject:?} with {books:?} should not be", path.display()));
-            }
+    let mut book = |subject: Subject, books: Books, path: &Path, verdict: &mut Verdict| match (
+        open.remove(&subject),
+        expected.get(&subject),
+    ) {
+        (Some(right), _) if right == books => {}
+        (Some(right), _) => {
+            verdict.wrong += 1;
+            verdict.complain(|| format!("{}: {subject:?} is {books:?} instead of {right:?}", path.display()));
+        }
+        (None, Some(right)) => {
+            verdict.doubled += 1;
+            verdict.complain(|| format!("{}: {subject:?} comes again: {books:?}, right is {right:?}", path.display()));
+        }
+        (None, None) => {
+            verdict.wrong += 1;
+            verdict.complain(|| format!("{}: {subject:?} with {books:?} should not be", path.display()));
         }
     };
     lines(&output.join("windows"), &mut verdict, |line: InWindow, path, verdict| {
@@ -181,10 +182,12 @@ fn the_oracle_finds_what_is_lost_doubled_torn_and_wrong() {
     for (Subject { kind, key, start, end }, (count, sum, ids)) in input.expected() {
         match kind.as_str() {
             "tumbling" | "session" => windows.push(
-                serde_json::json!({"kind": kind, "key": key, "start": start, "end": end, "count": count, "sum": sum}).to_string(),
+                serde_json::json!({"kind": kind, "key": key, "start": start, "end": end, "count": count, "sum": sum})
+                    .to_string(),
             ),
             _ => timers.push(
-                serde_json::json!({"kind": kind, "key": key, "at": end, "count": count, "sum": sum, "ids": ids}).to_string(),
+                serde_json::json!({"kind": kind, "key": key, "at": end, "count": count, "sum": sum, "ids": ids})
+                    .to_string(),
             ),
         }
     }

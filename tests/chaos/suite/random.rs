@@ -12,7 +12,8 @@ impl Random {
 
     /// A seed of its own for every run, shown so that it can be repeated.
     pub fn shown(test: &str) -> Self {
-        let seed = number("WEIR_CHAOS_SEED", u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()));
+        let seed =
+            number("WEIR_CHAOS_SEED", u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()));
         println!("{test}: WEIR_CHAOS_SEED={seed}");
         Self(seed)
     }

@@ -54,8 +54,13 @@ impl Store {
 
     /// All journal entries that are still there, oldest first. Every one must be whole.
     pub fn entries(&self) -> Vec<JournalEntry> {
-        let mut entries: Vec<_> =
-            self.runtime.block_on(read_entries(&self.root)).unwrap().into_iter().map(|(_, entry)| entry.unwrap()).collect();
+        let mut entries: Vec<_> = self
+            .runtime
+            .block_on(read_entries(&self.root))
+            .unwrap()
+            .into_iter()
+            .map(|(_, entry)| entry.unwrap())
+            .collect();
         entries.reverse();
         entries
     }

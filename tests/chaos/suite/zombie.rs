@@ -61,14 +61,21 @@ fn check(name: &str, zombies: u64, place: &Place) {
         unnamed += written.len();
         let mut generation = 0;
         for entry in store.entries() {
-            assert!(entry.head.generation.0 >= generation, "zombie {zombie}: entry {} of an older generation", entry.sequence);
+            assert!(
+                entry.head.generation.0 >= generation,
+                "zombie {zombie}: entry {} of an older generation",
+                entry.sequence
+            );
             generation = entry.head.generation.0;
             let named = entry.head.checkpoints.iter().find(|checkpoint| written.contains(&checkpoint.manifest.key));
             assert!(named.is_none(), "zombie {zombie} of generation {old} completed a checkpoint: {named:?}");
         }
         assert!(generation > old, "the successor claimed the journal");
         let visible = visible_epochs(&job).last().copied().unwrap_or(0);
-        assert!(visible <= store.head().1, "zombie {zombie}: output of checkpoint {visible} is visible, it does not exist");
+        assert!(
+            visible <= store.head().1,
+            "zombie {zombie}: output of checkpoint {visible} is visible, it does not exist"
+        );
         job.judge_running();
         reigning = successor;
     }
@@ -76,7 +83,9 @@ fn check(name: &str, zombies: u64, place: &Place) {
     reigning.kill();
     job.finish("work-0");
     job.judge_finished();
-    println!("{name}: {zombies} zombies, {in_checkpoint} stopped in a checkpoint; the slowest was gone after {slowest:?}; {unnamed} manifests written that no entry names");
+    println!(
+        "{name}: {zombies} zombies, {in_checkpoint} stopped in a checkpoint; the slowest was gone after {slowest:?}; {unnamed} manifests written that no entry names"
+    );
 }
 
 fn zombies() -> u64 {

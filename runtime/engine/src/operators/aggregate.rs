@@ -129,9 +129,17 @@ pub struct RunningAggregate<K: Key, A: Aggregate> {
 }
 
 impl<K: Key, A: Aggregate> RunningAggregate<K, A> {
-    pub(crate) fn open(ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, A::In>, aggregate: A) -> Result<Self, BuildError> {
+    pub(crate) fn open(
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, A::In>,
+        aggregate: A,
+    ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
-        let state = core.backend.value::<A::Acc>(StateDescriptor::new("accumulator").kind(StateKind::Aggregating)).map_err(refused(ctx))?;
+        let state = core
+            .backend
+            .value::<A::Acc>(StateDescriptor::new("accumulator").kind(StateKind::Aggregating))
+            .map_err(refused(ctx))?;
         Ok(Self { core, state, key, batch_keys: BatchKeys::new(), aggregate })
     }
 }
@@ -160,7 +168,10 @@ impl<K: Key, A: Aggregate> OneInput<A::In> for RunningAggregate<K, A> {
         let table = self.core.backend.value_mut(self.state);
         table.prefetch(self.batch_keys.pairs()).map_err(|error| state_error(ctx, error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
-            let acc = table.entry(hash, key).map_err(|error| state_error(ctx, error))?.get_or_insert_with(|| self.aggregate.create());
+            let acc = table
+                .entry(hash, key)
+                .map_err(|error| state_error(ctx, error))?
+                .get_or_insert_with(|| self.aggregate.create());
             self.aggregate.add(acc, record);
             let result = self.aggregate.result(acc);
             out.emit((key.clone(), result), batch.times.get(index).copied())?;

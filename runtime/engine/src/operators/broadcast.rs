@@ -68,12 +68,23 @@ pub struct BroadcastProcess<K: Key, T, B, P> {
 
 impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> BroadcastProcess<K, T, B, P> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let function = open_function(ctx, &mut core, open)?;
         let timers = Timers::open(&mut core.backend).map_err(refused(ctx))?;
-        Ok(Self { core, timers, function, key, batch_keys: BatchKeys::new(), scratch: Vec::new(), marker: std::marker::PhantomData })
+        Ok(Self {
+            core,
+            timers,
+            function,
+            key,
+            batch_keys: BatchKeys::new(),
+            scratch: Vec::new(),
+            marker: std::marker::PhantomData,
+        })
     }
 }
 
@@ -103,15 +114,27 @@ impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> Operato
     }
 }
 
-impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> TwoInput<T, B> for BroadcastProcess<K, T, B, P> {
+impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> TwoInput<T, B>
+    for BroadcastProcess<K, T, B, P>
+{
     fn process_left(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         self.batch_keys.fill(&self.key, &batch.records);
-        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(|error| self.core.failed(error))?;
+        self.core
+            .backend
+            .prefetch(&self.batch_keys.hashes, &self.batch_keys.keys)
+            .map_err(|error| self.core.failed(error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let time = batch.time(index);
-            let mut context =
-                ProcessContext { backend: &mut self.core.backend, out, key, hash, time, watermark: self.core.watermark, timers: self.timers };
+            let mut context = ProcessContext {
+                backend: &mut self.core.backend,
+                out,
+                key,
+                hash,
+                time,
+                watermark: self.core.watermark,
+                timers: self.timers,
+            };
             if let Err(error) = self.function.process(record, &mut context) {
                 dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
             }
@@ -122,7 +145,9 @@ impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> TwoInpu
     fn process_right(&mut self, batch: &mut Batch<B>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         for (index, record) in batch.records.iter().enumerate() {
-            if let Err(error) = self.function.process_broadcast(record, &mut BroadcastContext { backend: &mut self.core.backend }) {
+            if let Err(error) =
+                self.function.process_broadcast(record, &mut BroadcastContext { backend: &mut self.core.backend })
+            {
                 dead_letter::refuse(out, user_failure(ctx, error)?, record, batch.time(index))?;
             }
         }

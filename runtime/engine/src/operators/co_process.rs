@@ -53,7 +53,10 @@ pub struct CoProcess<K: Key, A, B, P> {
 
 impl<K: Key, A: Record, B: Record, P: CoProcessFunction<K, A, B>> CoProcess<K, A, B, P> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, left: KeySelector<K, A>, right: KeySelector<K, B>,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        left: KeySelector<K, A>,
+        right: KeySelector<K, B>,
         open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
@@ -64,15 +67,27 @@ impl<K: Key, A: Record, B: Record, P: CoProcessFunction<K, A, B>> CoProcess<K, A
 
     /// One batch of either input: `call` is the function's method for it. The keys were filled in.
     fn run<T: Record>(
-        &mut self, batch: &Batch<T>, out: &mut Collector<'_, P::Out>,
+        &mut self,
+        batch: &Batch<T>,
+        out: &mut Collector<'_, P::Out>,
         call: impl Fn(&mut P, &T, &mut ProcessContext<'_, '_, K, P::Out>) -> Result<(), UserError>,
     ) -> Result<(), TaskError> {
         let ctx = out.ctx;
-        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(|error| self.core.failed(error))?;
+        self.core
+            .backend
+            .prefetch(&self.batch_keys.hashes, &self.batch_keys.keys)
+            .map_err(|error| self.core.failed(error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let time = batch.time(index);
-            let mut context =
-                ProcessContext { backend: &mut self.core.backend, out, key, hash, time, watermark: self.core.watermark, timers: self.timers };
+            let mut context = ProcessContext {
+                backend: &mut self.core.backend,
+                out,
+                key,
+                hash,
+                time,
+                watermark: self.core.watermark,
+                timers: self.timers,
+            };
             if let Err(error) = call(&mut self.function, record, &mut context) {
                 dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
             }

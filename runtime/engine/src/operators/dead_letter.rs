@@ -29,7 +29,12 @@ pub fn tag() -> OutputTag<DeadLetter> {
 /// # Errors
 /// The user's error with the operator and the record.
 #[cold]
-pub fn refuse<T: Serialize, U: Record>(out: &mut Collector<'_, U>, error: UserError, record: &T, time: Option<i64>) -> Result<(), TaskError> {
+pub fn refuse<T: Serialize, U: Record>(
+    out: &mut Collector<'_, U>,
+    error: UserError,
+    record: &T,
+    time: Option<i64>,
+) -> Result<(), TaskError> {
     let tag = tag();
     if !out.has_side(tag.name()) {
         return Err(out.ctx.user_error(error, Some(record)));

@@ -49,7 +49,9 @@ impl<F: Send + 'static, U: Record, E: 'static> Operator for TryMap<F, U, E> {
     type Out = U;
 }
 
-impl<T: Record, U: Record, E: Into<UserError> + 'static, F: Fn(&T) -> Result<U, E> + Send + 'static> OneInput<T> for TryMap<F, U, E> {
+impl<T: Record, U: Record, E: Into<UserError> + 'static, F: Fn(&T) -> Result<U, E> + Send + 'static> OneInput<T>
+    for TryMap<F, U, E>
+{
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         for (index, record) in batch.records.iter().enumerate() {
             match (self.f)(record) {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use weir_protocol::{CheckpointId, StateKind};
-use weir_state::{Backend, BroadcastHandle, BroadcastTable, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor, StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key};
+use weir_state::{
+    Backend, BroadcastHandle, BroadcastTable, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor,
+    StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key,
+};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
@@ -73,7 +76,10 @@ impl<K: Key> States<'_, K> {
     ///
     /// # Errors
     /// As [`States::value`].
-    pub fn map<UK: Key, UV: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<MapHandle<UK, UV>, StateError> {
+    pub fn map<UK: Key, UV: Value>(
+        &mut self,
+        state: impl Into<StateDescriptor>,
+    ) -> Result<MapHandle<UK, UV>, StateError> {
         self.backend.map(state.into())
     }
 
@@ -89,7 +95,10 @@ impl<K: Key> States<'_, K> {
     ///
     /// # Errors
     /// As [`States::value`].
-    pub fn broadcast<UK: Key, UV: Value>(&mut self, state: impl Into<StateDescriptor>) -> Result<BroadcastHandle<UK, UV>, StateError> {
+    pub fn broadcast<UK: Key, UV: Value>(
+        &mut self,
+        state: impl Into<StateDescriptor>,
+    ) -> Result<BroadcastHandle<UK, UV>, StateError> {
         self.backend.broadcast(state.into())
     }
 
@@ -97,7 +106,11 @@ impl<K: Key> States<'_, K> {
     ///
     /// # Errors
     /// As [`States::value`].
-    pub fn reducing<V: Value>(&mut self, state: impl Into<StateDescriptor>, f: impl Fn(&mut V, V) + Send + Sync + 'static) -> Result<ReducingHandle<V>, StateError> {
+    pub fn reducing<V: Value>(
+        &mut self,
+        state: impl Into<StateDescriptor>,
+        f: impl Fn(&mut V, V) + Send + Sync + 'static,
+    ) -> Result<ReducingHandle<V>, StateError> {
         Ok(ReducingHandle { value: self.backend.value(state.into().kind(StateKind::Reducing))?, f: Arc::new(f) })
     }
 
@@ -105,7 +118,11 @@ impl<K: Key> States<'_, K> {
     ///
     /// # Errors
     /// As [`States::value`].
-    pub fn aggregating<A: Aggregate>(&mut self, state: impl Into<StateDescriptor>, aggregate: A) -> Result<AggregatingHandle<A>, StateError> {
+    pub fn aggregating<A: Aggregate>(
+        &mut self,
+        state: impl Into<StateDescriptor>,
+        aggregate: A,
+    ) -> Result<AggregatingHandle<A>, StateError> {
         Ok(AggregatingHandle { value: self.backend.value(state.into().kind(StateKind::Aggregating))?, aggregate })
     }
 }
@@ -163,7 +180,11 @@ impl Timers {
 impl Timers {
     /// Fires what is due: `on_timer` runs once per timer, with the state of its key.
     pub(crate) fn fire<K: Key, Out: Record>(
-        &self, core: &mut KeyedCore<K>, to: Advance, out: &mut Collector<'_, Out>, scratch: &mut Vec<u8>,
+        &self,
+        core: &mut KeyedCore<K>,
+        to: Advance,
+        out: &mut Collector<'_, Out>,
+        scratch: &mut Vec<u8>,
         mut on_timer: impl FnMut(Timer, &mut ProcessContext<'_, '_, K, Out>) -> Result<(), UserError>,
     ) -> Result<Advanced, TaskError> {
         if let Advance::Watermark(watermark) = to {
@@ -173,7 +194,8 @@ impl Timers {
         while let Some((timer, key)) = self.pop_due(&mut core.backend, to, out.now()) {
             let hash = hash_key(&key, scratch);
             let (time, watermark, timers) = (Some(timer.time), core.watermark, *self);
-            let mut context = ProcessContext { backend: &mut core.backend, out, key: &key, hash, time, watermark, timers };
+            let mut context =
+                ProcessContext { backend: &mut core.backend, out, key: &key, hash, time, watermark, timers };
             if let Err(error) = on_timer(timer, &mut context) {
                 return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
             }
@@ -270,8 +292,16 @@ impl<K: Key, Out: Record> ProcessContext<'_, '_, K, Out> {
     ///
     /// # Errors
     /// When state fails.
-    pub fn aggregate<A: Aggregate>(&mut self, state: &AggregatingHandle<A>, record: &A::In) -> Result<A::Out, StateError> {
-        let acc = self.backend.value_mut(state.value).entry(self.hash, self.key)?.get_or_insert_with(|| state.aggregate.create());
+    pub fn aggregate<A: Aggregate>(
+        &mut self,
+        state: &AggregatingHandle<A>,
+        record: &A::In,
+    ) -> Result<A::Out, StateError> {
+        let acc = self
+            .backend
+            .value_mut(state.value)
+            .entry(self.hash, self.key)?
+            .get_or_insert_with(|| state.aggregate.create());
         state.aggregate.add(acc, record);
         Ok(state.aggregate.result(acc))
     }
@@ -461,7 +491,10 @@ pub struct KeyedProcess<K: Key, T, P> {
 
 impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedProcess<K, T, P> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let function = open_function(ctx, &mut core, open)?;
@@ -472,7 +505,9 @@ impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedProcess<K, T, P> {
 
 /// Runs the user's `open`.
 pub(crate) fn open_function<K: Key, P>(
-    ctx: &OperatorContext, core: &mut KeyedCore<K>, open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
+    ctx: &OperatorContext,
+    core: &mut KeyedCore<K>,
+    open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
 ) -> Result<P, BuildError> {
     open(&mut States { backend: &mut core.backend }).map_err(|error| match error.downcast::<StateError>() {
         Ok(source) => BuildError::State { operator: ctx.operator.clone(), source: *source },
@@ -522,11 +557,21 @@ impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> OneInput<T> for KeyedProc
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         self.batch_keys.fill(&self.key, &batch.records);
-        self.core.backend.prefetch(&self.batch_keys.hashes, &self.batch_keys.keys).map_err(|error| self.core.failed(error))?;
+        self.core
+            .backend
+            .prefetch(&self.batch_keys.hashes, &self.batch_keys.keys)
+            .map_err(|error| self.core.failed(error))?;
         for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
             let time = batch.time(index);
-            let mut context =
-                ProcessContext { backend: &mut self.core.backend, out, key, hash, time, watermark: self.core.watermark, timers: self.timers };
+            let mut context = ProcessContext {
+                backend: &mut self.core.backend,
+                out,
+                key,
+                hash,
+                time,
+                watermark: self.core.watermark,
+                timers: self.timers,
+            };
             if let Err(error) = self.function.process(record, &mut context) {
                 dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
             }

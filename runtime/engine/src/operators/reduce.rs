@@ -22,9 +22,15 @@ pub struct Reduce<K: Key, T, F> {
 }
 
 impl<K: Key, T: Record, F> Reduce<K, T, F> {
-    pub(crate) fn open(ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, f: F) -> Result<Self, BuildError> {
+    pub(crate) fn open(
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        f: F,
+    ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
-        let state = core.backend.value::<T>(StateDescriptor::new("reduced").kind(StateKind::Reducing)).map_err(refused(ctx))?;
+        let state =
+            core.backend.value::<T>(StateDescriptor::new("reduced").kind(StateKind::Reducing)).map_err(refused(ctx))?;
         Ok(Self { core, state, key, batch_keys: BatchKeys::new(), f })
     }
 }

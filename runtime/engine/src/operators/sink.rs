@@ -28,17 +28,31 @@ impl<S: Sink> SinkFactory<S> {
             generation: build.generation.0,
             restored_epoch: build.restored.epoch,
         };
-        let writer = self.sink.open(&sink_ctx).map_err(|source| BuildError::Connector { operator: ctx.operator.clone(), source })?;
+        let writer = self
+            .sink
+            .open(&sink_ctx)
+            .map_err(|source| BuildError::Connector { operator: ctx.operator.clone(), source })?;
         Ok(Box::new(SinkStage { ctx, writer, dirty: false }))
     }
 }
 
 impl<S: Sink> NodeFactory for SinkFactory<S> {
-    fn stage(&self, ctx: OperatorContext, build: &BuildContext<'_>, _outputs: Outputs) -> Result<ErasedStage, BuildError> {
+    fn stage(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        _outputs: Outputs,
+    ) -> Result<ErasedStage, BuildError> {
         Ok(Box::new(self.build(ctx, build)?))
     }
 
-    fn head(&self, ctx: OperatorContext, build: &BuildContext<'_>, _outputs: Outputs, inputs: Vec<Vec<ErasedReceiver>>) -> Result<Box<dyn Head>, BuildError> {
+    fn head(
+        &self,
+        ctx: OperatorContext,
+        build: &BuildContext<'_>,
+        _outputs: Outputs,
+        inputs: Vec<Vec<ErasedReceiver>>,
+    ) -> Result<Box<dyn Head>, BuildError> {
         let receivers = receivers::<S::Item>(inputs.into_iter().flatten().collect(), &ctx)?;
         Ok(Box::new(OneInputHead { receivers, root: self.build(ctx, build)? }))
     }

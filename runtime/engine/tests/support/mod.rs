@@ -36,7 +36,11 @@ impl<T: Record> Source for VecSource<T> {
         Ok((0..self.splits.len()).map(|index| SplitId(format!("split-{index}"))).collect())
     }
 
-    fn open(&self, split: &SplitId, position: Option<&Position>) -> Result<Box<dyn SplitReader<Item = T>>, ConnectorError> {
+    fn open(
+        &self,
+        split: &SplitId,
+        position: Option<&Position>,
+    ) -> Result<Box<dyn SplitReader<Item = T>>, ConnectorError> {
         let index: usize = split.0.trim_start_matches("split-").parse().expect("made by discover");
         let next = position.map_or(0, |position| position.as_u64().expect("made by position") as usize);
         Ok(Box::new(VecReader { records: self.splits[index].clone(), next, step: self.step }))
@@ -113,7 +117,8 @@ impl Default for Run {
 
 /// Runs a graph to the end of its input; `Err` is the first failure of a subtask.
 pub fn run(how: &Run, graph: Graph) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(drive(how, graph))
 }
 
@@ -121,9 +126,13 @@ async fn drive(how: &Run, graph: Graph) -> Result<(), String> {
     let dir = tempfile::tempdir().expect("a directory");
     let max_parallelism = MaxParallelism::new(16).expect("allowed");
     let objects = Arc::new(weir_storage::MemoryStore::new());
-    let mut config = StoreConfig::new(dir.path(), objects, tokio::runtime::Handle::current(), max_parallelism, Generation(1));
+    let mut config =
+        StoreConfig::new(dir.path(), objects, tokio::runtime::Handle::current(), max_parallelism, Generation(1));
     config.backend = how.backend;
-    let store = tokio::task::spawn_blocking(move || WorkerStore::open(config, None)).await.expect("no panic").expect("the store opens");
+    let store = tokio::task::spawn_blocking(move || WorkerStore::open(config, None))
+        .await
+        .expect("no panic")
+        .expect("the store opens");
     let graph = graph.finish().map_err(|errors| format!("{errors:?}"))?;
     let job_id = JobId("test".into());
     let plan = BuildPlan {
@@ -139,7 +148,13 @@ async fn drive(how: &Run, graph: Graph) -> Result<(), String> {
     let (tasks, metrics) = build(&graph, &plan).map_err(|error| error.to_string())?;
     let stateful = graph.stateful_subtasks(how.parallelism);
     let (events, mut reports) = tokio::sync::mpsc::unbounded_channel();
-    let env = DeployEnv { events, clock: Arc::new(SystemClock), store: store.clone(), alignment: AlignmentMode::ExactlyOnce, restored: CheckpointId(0) };
+    let env = DeployEnv {
+        events,
+        clock: Arc::new(SystemClock),
+        store: store.clone(),
+        alignment: AlignmentMode::ExactlyOnce,
+        restored: CheckpointId(0),
+    };
     let deployment = Deployment::start(tasks, metrics, &env);
     let mut ended = BTreeSet::new();
     let mut epoch = CheckpointId(0);

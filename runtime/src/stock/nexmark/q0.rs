@@ -5,7 +5,6 @@ use smol_str::SmolStr;
 use weir_connectors::nexmark::Bid;
 use weir_engine::stream::Stream;
 
-
 /// A bid without its channel.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,5 +23,11 @@ pub struct Row {
 
 /// `SELECT auction, bidder, price, dateTime, extra FROM bid`
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids.map(|bid| Row { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time, extra: bid.extra })
+    bids.map(|bid| Row {
+        auction: bid.auction,
+        bidder: bid.bidder,
+        price: bid.price,
+        date_time: bid.date_time,
+        extra: bid.extra,
+    })
 }

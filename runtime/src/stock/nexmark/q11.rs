@@ -8,7 +8,6 @@ use weir_engine::operators::aggregate::Count;
 use weir_engine::stream::Stream;
 use weir_engine::window::Session;
 
-
 const GAP: Duration = Duration::from_secs(10);
 
 /// A session.

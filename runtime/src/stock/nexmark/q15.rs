@@ -7,8 +7,8 @@ use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext, Stat
 use weir_engine::stream::Stream;
 use weir_state::{Key, MapHandle, StateError, ValueHandle};
 
-use super::statistics::{Ranked, rank};
 use super::DAY_MS;
+use super::statistics::{Ranked, rank};
 
 /// Statistics of one day (and, in q16, one channel) so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,11 +56,19 @@ pub(super) struct Collecting {
 
 impl Collecting {
     pub fn open<K: Key>(states: &mut States<'_, K>) -> Result<Self, StateError> {
-        Ok(Self { statistics: states.value("statistics")?, bidders: states.map("bidders")?, auctions: states.map("auctions")? })
+        Ok(Self {
+            statistics: states.value("statistics")?,
+            bidders: states.map("bidders")?,
+            auctions: states.map("auctions")?,
+        })
     }
 
     /// Counts an offer; returns the statistics with it.
-    pub fn add<K: Key, Out: weir_engine::record::Record>(&self, offer: &Offer, ctx: &mut ProcessContext<'_, '_, K, Out>) -> Result<Statistics, UserError> {
+    pub fn add<K: Key, Out: weir_engine::record::Record>(
+        &self,
+        offer: &Offer,
+        ctx: &mut ProcessContext<'_, '_, K, Out>,
+    ) -> Result<Statistics, UserError> {
         let rank = rank(offer.price);
         let mut statistics = ctx.value(self.statistics).get()?.copied().unwrap_or_default();
         statistics.bids.add(rank);
@@ -94,8 +102,7 @@ impl KeyedProcessFunction<i64, Offer> for PerDay {
 
 /// One row per bid: the day's statistics including it.
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids
-        .map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
+    bids.map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
         .key_by(|offer| day(offer.date_time))
         .process("per-day", |states| Ok(PerDay(Collecting::open(states)?)))
 }

@@ -26,7 +26,11 @@ struct PerChannel(Collecting);
 impl KeyedProcessFunction<(SmolStr, i64), (SmolStr, Offer)> for PerChannel {
     type Out = Row;
 
-    fn process(&mut self, (_, offer): &(SmolStr, Offer), ctx: &mut ProcessContext<'_, '_, (SmolStr, i64), Row>) -> Result<(), UserError> {
+    fn process(
+        &mut self,
+        (_, offer): &(SmolStr, Offer),
+        ctx: &mut ProcessContext<'_, '_, (SmolStr, i64), Row>,
+    ) -> Result<(), UserError> {
         let statistics = self.0.add(offer, ctx)?;
         let (channel, day) = ctx.key().clone();
         ctx.emit(Row { channel, day, statistics })
@@ -35,8 +39,9 @@ impl KeyedProcessFunction<(SmolStr, i64), (SmolStr, Offer)> for PerChannel {
 
 /// One row per bid: the statistics of its channel and day including it.
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids
-        .map(|bid| (bid.channel, Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time }))
-        .key_by(|(channel, offer)| (channel.clone(), day(offer.date_time)))
-        .process("per-channel", |states| Ok(PerChannel(Collecting::open(states)?)))
+    bids.map(|bid| {
+        (bid.channel, Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
+    })
+    .key_by(|(channel, offer)| (channel.clone(), day(offer.date_time)))
+    .process("per-channel", |states| Ok(PerChannel(Collecting::open(states)?)))
 }

@@ -61,9 +61,16 @@ impl Aggregate for Prices {
 
 /// One row per bid: its auction's statistics of the day including it.
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids
-        .map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
+    bids.map(|bid| Offer { auction: bid.auction, bidder: bid.bidder, price: bid.price, date_time: bid.date_time })
         .key_by(|offer| (offer.auction, day(offer.date_time)))
         .aggregate("per-auction", Prices)
-        .map(|((auction, day), (bids, min, max, sum))| Row { auction, day, bids, min, max, average: sum / bids.total.max(1), sum })
+        .map(|((auction, day), (bids, min, max, sum))| Row {
+            auction,
+            day,
+            bids,
+            min,
+            max,
+            average: sum / bids.total.max(1),
+            sum,
+        })
 }

@@ -6,7 +6,6 @@ use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext};
 use weir_engine::stream::Stream;
 use weir_state::ValueHandle;
 
-
 struct Last {
     bid: ValueHandle<Bid>,
 }

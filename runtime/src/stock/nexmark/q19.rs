@@ -7,7 +7,6 @@ use weir_engine::operators::process::{KeyedProcessFunction, ProcessContext};
 use weir_engine::stream::Stream;
 use weir_state::ValueHandle;
 
-
 /// How many bids are kept per auction.
 pub const TOP: usize = 10;
 

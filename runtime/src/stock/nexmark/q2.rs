@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use weir_connectors::nexmark::Bid;
 use weir_engine::stream::Stream;
 
-
 /// An auction and an offer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Row {

@@ -41,5 +41,7 @@ impl CoProcessFunction<u64, Auction, Bid> for Join {
 pub fn query(inputs: &Inputs) -> Stream<Row> {
     let auctions = inputs.auctions.filter(|auction| auction.category == CATEGORY).key_by(|auction| auction.id);
     let bids = inputs.bids.key_by(|bid| bid.auction);
-    auctions.connect(&bids).process("join", |states| Ok(Join { auction: states.value("auction")?, waiting: states.list("waiting")? }))
+    auctions
+        .connect(&bids)
+        .process("join", |states| Ok(Join { auction: states.value("auction")?, waiting: states.list("waiting")? }))
 }

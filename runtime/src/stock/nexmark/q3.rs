@@ -60,6 +60,9 @@ impl CoProcessFunction<u64, Auction, Person> for Join {
 /// Auctions of category 10 by sellers in Oregon, Idaho and California.
 pub fn query(inputs: &Inputs) -> Stream<Row> {
     let auctions = inputs.auctions.filter(|auction| auction.category == 10).key_by(|auction| auction.seller);
-    let people = inputs.people.filter(|person| matches!(person.state.as_str(), "OR" | "ID" | "CA")).key_by(|person| person.id);
-    auctions.connect(&people).process("local-sellers", |states| Ok(Join { person: states.value("person")?, waiting: states.list("waiting")? }))
+    let people =
+        inputs.people.filter(|person| matches!(person.state.as_str(), "OR" | "ID" | "CA")).key_by(|person| person.id);
+    auctions.connect(&people).process("local-sellers", |states| {
+        Ok(Join { person: states.value("person")?, waiting: states.list("waiting")? })
+    })
 }

@@ -8,7 +8,6 @@ use weir_engine::operators::aggregate::{Aggregate, Count};
 use weir_engine::stream::Stream;
 use weir_engine::window::{Sliding, Tumbling, Windowed};
 
-
 const SIZE: Duration = Duration::from_secs(10);
 const SLIDE: Duration = Duration::from_secs(2);
 
@@ -61,8 +60,7 @@ impl Aggregate for Hottest {
 
 /// Windows of 10 s every 2 s; all auctions that share the highest count.
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids
-        .map(|bid| bid.auction)
+    bids.map(|bid| bid.auction)
         .key_by(|&auction| auction)
         .window(Sliding::of(SIZE, SLIDE))
         .aggregate("bids-per-auction", Count::new())

@@ -8,7 +8,6 @@ use weir_engine::operators::aggregate::Aggregate;
 use weir_engine::stream::Stream;
 use weir_engine::window::Tumbling;
 
-
 const SIZE: Duration = Duration::from_secs(10);
 /// Partial maxima per window.
 const SHARDS: u64 = 64;
@@ -61,11 +60,12 @@ impl Aggregate for Highest {
 
 /// The highest bids of each 10 s.
 pub fn query(bids: &Stream<Bid>) -> Stream<Row> {
-    bids
-        .map(|Bid { auction, bidder, price, date_time, .. }| Row { auction, bidder, price, date_time })
+    bids.map(|Bid { auction, bidder, price, date_time, .. }| Row { auction, bidder, price, date_time })
         .key_by(|row| row.auction % SHARDS)
         .window(Tumbling::of(SIZE))
-        .aggregate_with("highest-of-shard", Highest, |_, window, rows, emit| rows.into_iter().for_each(|row| emit((window.end, row))))
+        .aggregate_with("highest-of-shard", Highest, |_, window, rows, emit| {
+            rows.into_iter().for_each(|row| emit((window.end, row)))
+        })
         .key_by(|&(window_end, _)| window_end)
         .window(Tumbling::of(SIZE))
         .aggregate_with("highest", Unwrapped(Highest), |_, _, rows, emit| rows.into_iter().for_each(emit))

@@ -26,8 +26,16 @@ pub struct Row {
 /// Windows of 10 s; each new seller once per window.
 pub fn query(inputs: &Inputs) -> Stream<Row> {
     let people = inputs.people.map(|person| (person.id, person.name)).key_by(|&(id, _)| id);
-    let sellers = inputs.auctions.map(|auction| auction.seller).key_by(|&seller| seller).window(Tumbling::of(SIZE)).aggregate("sellers", Count::new());
-    people.window_join(&sellers.key_by(|seller| seller.key), Tumbling::of(SIZE)).process("new-sellers", |(id, name), _, window, emit| {
-        emit(Row { id: *id, name: name.clone(), window_start: window.start });
-    })
+    let sellers = inputs
+        .auctions
+        .map(|auction| auction.seller)
+        .key_by(|&seller| seller)
+        .window(Tumbling::of(SIZE))
+        .aggregate("sellers", Count::new());
+    people.window_join(&sellers.key_by(|seller| seller.key), Tumbling::of(SIZE)).process(
+        "new-sellers",
+        |(id, name), _, window, emit| {
+            emit(Row { id: *id, name: name.clone(), window_start: window.start });
+        },
+    )
 }

@@ -21,7 +21,8 @@ pub struct Row {
 
 /// True if `bid` beats `other`: the higher price, then the earlier time, then the lower bidder.
 pub fn beats(bid: &Bid, other: &Bid) -> bool {
-    (bid.price, std::cmp::Reverse((bid.date_time, bid.bidder))) > (other.price, std::cmp::Reverse((other.date_time, other.bidder)))
+    (bid.price, std::cmp::Reverse((bid.date_time, bid.bidder)))
+        > (other.price, std::cmp::Reverse((other.date_time, other.bidder)))
 }
 
 struct Winning {

@@ -99,9 +99,11 @@ fn owned_spans(owned: &BTreeMap<StateId, Vec<KeyGroupRange>>) -> Vec<(Vec<u8>, V
                 continue;
             }
             // Ids stay below `u16::MAX`, so there is a next one.
-            spans.extend(range.groups().map(|group| {
-                (key_head(group, *state).to_vec(), key_head(group, StateId(state.0 + 1)).to_vec())
-            }));
+            spans.extend(
+                range
+                    .groups()
+                    .map(|group| (key_head(group, *state).to_vec(), key_head(group, StateId(state.0 + 1)).to_vec())),
+            );
         }
     }
     spans.sort();

@@ -77,12 +77,7 @@ fn encode(inner: &Inner, sequence: u64, parts: Vec<SealedPart>) -> Result<RunBuf
 }
 
 /// Writes the run; a full or read-only disk is waited for. `None` if the store stops.
-fn write_until_done(
-    inner: &Inner,
-    options: &Options,
-    sequence: u64,
-    buffer: &RunBuffer,
-) -> Option<Vec<WrittenFile>> {
+fn write_until_done(inner: &Inner, options: &Options, sequence: u64, buffer: &RunBuffer) -> Option<Vec<WrittenFile>> {
     let mut pause = RETRY_FIRST;
     loop {
         match write(inner, options, sequence, buffer) {

@@ -31,7 +31,11 @@ const RETRY: Duration = Duration::from_millis(500);
 
 pub(super) enum KeeperMessage {
     /// A run was written. Its changes come along if they may be ingested together with others.
-    Built { sequence: u64, files: Vec<PathBuf>, buffer: Option<RunBuffer> },
+    Built {
+        sequence: u64,
+        files: Vec<PathBuf>,
+        buffer: Option<RunBuffer>,
+    },
     /// Values want to leave memory.
     BeginIngest,
     /// Local files that nothing needs any more.

@@ -136,8 +136,7 @@ impl Ledger {
 
     /// Takes over the chain of a checkpoint, whose files are local now.
     pub(crate) fn restore(&mut self, chain: Vec<(RunRef, PathBuf)>) {
-        let file =
-            |(run, local)| ChainFile { run, local, sequence: 0, named: true, backend: None, uploaded: true };
+        let file = |(run, local)| ChainFile { run, local, sequence: 0, named: true, backend: None, uploaded: true };
         self.files = chain.into_iter().map(file).collect();
     }
 
@@ -223,7 +222,13 @@ impl Ledger {
     }
 
     /// Takes a run that was written; returns its files, to be uploaded.
-    pub(crate) fn built(&mut self, sequence: u64, files: Vec<WrittenFile>, growth: i64, build: Duration) -> Vec<ChainFile> {
+    pub(crate) fn built(
+        &mut self,
+        sequence: u64,
+        files: Vec<WrittenFile>,
+        growth: i64,
+        build: Duration,
+    ) -> Vec<ChainFile> {
         let Some(Job { epoch, backend }) = self.jobs.remove(&sequence) else { return Vec::new() };
         self.growth += growth;
         self.build += build;
@@ -275,10 +280,8 @@ impl Ledger {
     pub(crate) fn base_built(&mut self, epoch: CheckpointId, files: Vec<WrittenFile>) -> Vec<ChainFile> {
         let newest = self.files.iter().filter(|file| file.named && file.run.epoch <= epoch);
         let sequence = newest.map(|file| file.sequence).max().unwrap_or(0);
-        let files: Vec<_> = files
-            .into_iter()
-            .map(|file| self.chain_file(file, RunKind::Base, Some(epoch), sequence, None))
-            .collect();
+        let files: Vec<_> =
+            files.into_iter().map(|file| self.chain_file(file, RunKind::Base, Some(epoch), sequence, None)).collect();
         self.base = Some((epoch, files.clone()));
         self.replace_by_base();
         files
@@ -290,7 +293,9 @@ impl Ledger {
     }
 
     fn replace_by_base(&mut self) {
-        let Some((epoch, files)) = self.base.take_if(|(_, files)| files.iter().all(|file| file.uploaded)) else { return };
+        let Some((epoch, files)) = self.base.take_if(|(_, files)| files.iter().all(|file| file.uploaded)) else {
+            return;
+        };
         self.version += 1;
         let (replaced, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.files).into_iter().partition(|file| file.named && file.run.epoch <= epoch);
@@ -325,8 +330,12 @@ impl Ledger {
         let states = states();
         for epoch in complete {
             let Some(open) = self.epochs.remove(&epoch) else { continue };
-            let chain: Vec<RunRef> =
-                self.files.iter().filter(|file| file.named && file.run.epoch <= epoch).map(|file| file.run.clone()).collect();
+            let chain: Vec<RunRef> = self
+                .files
+                .iter()
+                .filter(|file| file.named && file.run.epoch <= epoch)
+                .map(|file| file.run.clone())
+                .collect();
             self.results.insert(epoch, self.version);
             let result = EpochResult {
                 epoch,

@@ -178,8 +178,7 @@ pub(crate) fn restore(
     let serves = config.backend == BackendKind::RocksDb;
     let purpose = if serves { Purpose::Serve(Arc::clone(&shared.clock)) } else { Purpose::Merge };
     let rocks = Arc::new(Rocks::create(directory.database(), &config.tuning, purpose)?);
-    let files: Vec<_> =
-        restore.chain.iter().map(|run| (run.clone(), directory.local(&run.object.key))).collect();
+    let files: Vec<_> = restore.chain.iter().map(|run| (run.clone(), directory.local(&run.object.key))).collect();
     fetch_and_ingest(config, directory, &files, &rocks)?;
     let past: Arc<dyn Past> = Arc::clone(&rocks) as Arc<dyn Past>;
     if serves {
@@ -193,7 +192,10 @@ fn check_order(chain: &[RunRef]) -> Result<(), StateError> {
     let mut lengths = BTreeMap::new();
     for pair in chain.windows(2) {
         if pair[0].epoch > pair[1].epoch {
-            let what = format!("{} of epoch {} precedes {} of epoch {}", pair[0].object, pair[0].epoch, pair[1].object, pair[1].epoch);
+            let what = format!(
+                "{} of epoch {} precedes {} of epoch {}",
+                pair[0].object, pair[0].epoch, pair[1].object, pair[1].epoch
+            );
             return Err(StateError::RestoreChain { what });
         }
     }

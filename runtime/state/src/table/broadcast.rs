@@ -67,14 +67,7 @@ pub struct BroadcastTable<UK: Key, UV: Value> {
 
 impl<UK: Key, UV: Value> BroadcastTable<UK, UV> {
     pub(crate) fn new(core: Core, writes: bool) -> Self {
-        Self {
-            core,
-            writes,
-            entries: BTreeMap::new(),
-            dirty: Sharded::default(),
-            sealed: Fifo::default(),
-            bytes: 0,
-        }
+        Self { core, writes, entries: BTreeMap::new(), dirty: Sharded::default(), sealed: Fifo::default(), bytes: 0 }
     }
 
     /// The value of `user_key`.
@@ -152,8 +145,8 @@ impl<UK: Key, UV: Value> Table for BroadcastTable<UK, UV> {
         core.scan_group(restored, KeyGroup::BROADCAST, &mut |stored, value| {
             let user_key: UK = keycodec::decode(&stored[HEAD..])
                 .map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
-            let (value, _): (UV, _) = decode_value(value)
-                .map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
+            let (value, _): (UV, _) =
+                decode_value(value).map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
             *bytes += size_of::<(UK, UV)>() + heap_estimate(&user_key) + heap_estimate(&value);
             entries.insert(user_key, value);
             Ok(ControlFlow::Continue(()))

@@ -385,13 +385,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     }
 
     /// The value of a cell that dirty does not hold, and whether no lower layer holds it; takes it out of clean.
-    fn take_below(
-        &mut self,
-        hash: u64,
-        mixed: u64,
-        key: &K,
-        user_key: &UK,
-    ) -> Result<(Option<UV>, bool), StateError> {
+    fn take_below(&mut self, hash: u64, mixed: u64, key: &K, user_key: &UK) -> Result<(Option<UV>, bool), StateError> {
         let now = self.core.now();
         if self.dirty.find(mixed, key).is_some_and(|slot| slot.alone) {
             return Ok((None, true));
@@ -593,10 +587,12 @@ fn scan<K: Key, UK: Key, UV: Value>(
         keycodec::encode(user_key, &mut bytes).map_err(|source| core.key_error(source)).map(|()| bytes)
     };
     // Encodings are prefix-free, so that "behind this key" is its encoding and one more byte.
-    let behind = |user_key: &UK| bound(user_key).map(|mut bytes| {
-        bytes.push(0);
-        bytes
-    });
+    let behind = |user_key: &UK| {
+        bound(user_key).map(|mut bytes| {
+            bytes.push(0);
+            bytes
+        })
+    };
     let lower = match bounds.0 {
         Bound::Unbounded => prefix.clone(),
         Bound::Included(start) => bound(start)?,
@@ -614,7 +610,11 @@ fn scan<K: Key, UK: Key, UV: Value>(
             .map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
         let (value, expiry) = decode(core, bytes)?;
         cells.push((user_key, Cell { value: Some(value), meta: Meta::new(false, expiry) }));
-        Ok(if limit.is_some_and(|limit| cells.len() >= limit) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if limit.is_some_and(|limit| cells.len() >= limit) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     })?;
     Ok(cells)
 }
@@ -714,7 +714,12 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
         let before = self.clean.len();
         for _ in 0..EVICTION_SLICES {
             let cells = &mut self.clean_cells;
-            self.clean.sweep(&mut self.evictor, SLICE, |slot| !std::mem::take(&mut slot.seen), |slot| *cells -= slot.cells.len());
+            self.clean.sweep(
+                &mut self.evictor,
+                SLICE,
+                |slot| !std::mem::take(&mut slot.seen),
+                |slot| *cells -= slot.cells.len(),
+            );
         }
         if self.clean.len() < before {
             self.core.resident = false;

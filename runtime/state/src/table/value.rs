@@ -91,8 +91,8 @@ impl<K: Key, V: Value> Fetch<K, V> {
         found.clear();
         found.resize_with(misses.len(), || None);
         misses.fetch(&**past, |index, bytes| {
-            let decoded = decode_value(bytes)
-                .map_err(|source| StateError::DecodeValue { state: facts.name.clone(), source })?;
+            let decoded =
+                decode_value(bytes).map_err(|source| StateError::DecodeValue { state: facts.name.clone(), source })?;
             found[index] = Some(decoded);
             Ok(())
         })
@@ -388,8 +388,8 @@ fn read_past<K: Key, V: Value>(core: &mut Core, hash: u64, key: &K) -> Result<(O
     let mut found = None;
     if let Some(past) = core.past() {
         past.get(&core.key, &mut |bytes| {
-            let decoded = decode_value(bytes)
-                .map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
+            let decoded =
+                decode_value(bytes).map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
             found = Some(decoded);
             Ok(())
         })?;
@@ -466,10 +466,10 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         let Self { core, clean, .. } = self;
         core.scan_owned(restored, &mut |stored, bytes| {
             let encoded = &stored[HEAD..];
-            let key: K = keycodec::decode(encoded)
-                .map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
-            let (value, expiry) = decode_value(bytes)
-                .map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
+            let key: K =
+                keycodec::decode(encoded).map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
+            let (value, expiry) =
+                decode_value(bytes).map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
             clean.tend();
             clean.put(mix(key_hash(encoded)), Slot { key, value: Some(value), meta: Meta::new(false, expiry) });
             Ok(std::ops::ControlFlow::Continue(()))

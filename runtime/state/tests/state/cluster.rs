@@ -66,8 +66,7 @@ impl Setup {
     pub fn config(&self, worker: u32, generation: u64) -> StoreConfig {
         let dir = self.dir.join(format!("worker{worker}"));
         let max = MaxParallelism::new(MAX).unwrap();
-        let mut config =
-            StoreConfig::new(dir, Arc::new(self.objects.clone()), runtime(), max, Generation(generation));
+        let mut config = StoreConfig::new(dir, Arc::new(self.objects.clone()), runtime(), max, Generation(generation));
         config.worker = WorkerIndex(worker);
         config.backend = self.backend;
         config.memory = self.memory;
@@ -192,7 +191,10 @@ impl Cluster {
     }
 
     /// The checkpoint that the workers' results make.
-    pub fn collect(epoch: u64, results: Vec<Receiver<Result<EpochResult, StateError>>>) -> Result<RestoreChain, StateError> {
+    pub fn collect(
+        epoch: u64,
+        results: Vec<Receiver<Result<EpochResult, StateError>>>,
+    ) -> Result<RestoreChain, StateError> {
         let results: Vec<EpochResult> = results
             .into_iter()
             .map(|rx| rx.recv_timeout(Duration::from_secs(60)).expect("the epoch ends"))

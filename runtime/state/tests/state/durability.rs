@@ -152,7 +152,10 @@ fn a_base_hides_what_another_workers_chain_still_holds_of_its_keys() {
     let store = cluster.workers[0].store.clone();
     wait_until("the base replaces its runs", || store.stats().bases_built == 1 && store.stats().chain_files <= 1);
     let both = cluster.checkpoint(3).unwrap();
-    assert!(both.chain.iter().any(|run| run.object == parent.chain[0].object), "the other worker still names the parent");
+    assert!(
+        both.chain.iter().any(|run| run.object == parent.chain[0].object),
+        "the other worker still names the parent"
+    );
     cluster.kill();
     let mut cluster = Cluster::deploy(&setup, 3, 1, 1, Some(both)).unwrap();
     for key in &keys {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use weir_protocol::{CheckpointId, MaxParallelism, OperatorId};
-use weir_state::{Backend, BackendKind, ListHandle, MapHandle, RestoreChain, StateDescriptor, Ttl, ValueHandle, WorkerStore};
+use weir_state::{
+    Backend, BackendKind, ListHandle, MapHandle, RestoreChain, StateDescriptor, Ttl, ValueHandle, WorkerStore,
+};
 
 use crate::cluster::{MAX, Setup, wait_until};
 
@@ -115,7 +117,11 @@ fn writing_begins_a_new_life_and_reading_does_if_asked_for() {
     assert_eq!(state.backend.value_mut(state.read).get(hash(1), &1).unwrap(), Some(&7));
     state.backend.set_now(1300);
     assert_eq!(state.backend.value_mut(state.read).get(hash(1), &1).unwrap(), None);
-    assert_eq!(*state.backend.value_mut(state.value).entry(hash(1), &1).unwrap(), None, "what is over does not come back");
+    assert_eq!(
+        *state.backend.value_mut(state.value).entry(hash(1), &1).unwrap(),
+        None,
+        "what is over does not come back"
+    );
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn keys_and_values_of_a_run_equal_the_golden_file() {
     assert_eq!((run.entries, run.key_groups.end_exclusive), (17, 65_536));
     let local = dir.path().join("copy.sst");
     std::fs::write(&local, &setup.objects.objects()[&run.object.key]).unwrap();
-    let mut found = String::from("# Entries of a run: key group, state id, rest of the key = value. Part of the stored format; never changes.\n");
+    let mut found = String::from(
+        "# Entries of a run: key group, state id, rest of the key = value. Part of the stored format; never changes.\n",
+    );
     for state in result.states {
         writeln!(found, "# {:04x} {} {}", state.id.0, state.kind, state.name).unwrap();
     }
@@ -67,5 +69,9 @@ fn keys_and_values_of_a_run_equal_the_golden_file() {
     if std::env::var_os("WEIR_WRITE_GOLDEN").is_some() {
         std::fs::write(golden, &found).unwrap();
     }
-    assert_eq!(found, std::fs::read_to_string(golden).unwrap(), "stored bytes changed: old checkpoints would not be readable");
+    assert_eq!(
+        found,
+        std::fs::read_to_string(golden).unwrap(),
+        "stored bytes changed: old checkpoints would not be readable"
+    );
 }

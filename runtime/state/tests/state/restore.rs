@@ -32,7 +32,10 @@ fn written(setup: &Setup) -> RestoreChain {
 
 fn check_content(cluster: &mut Cluster) {
     assert_eq!(get(cluster, "same"), Some(3));
-    assert_eq!((1..=4).map(|epoch| get(cluster, &format!("only {epoch}"))).collect::<Vec<_>>(), [Some(1), Some(2), Some(3), None]);
+    assert_eq!(
+        (1..=4).map(|epoch| get(cluster, &format!("only {epoch}"))).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(3), None]
+    );
 }
 
 fn local_files(setup: &Setup) -> Vec<std::path::PathBuf> {
@@ -100,7 +103,10 @@ fn a_missing_object_is_refused_by_name() {
     let key = checkpoint.chain[1].object.key.clone();
     let objects = setup.objects.objects();
     setup.objects = weir_storage::MemoryStore::new();
-    objects.iter().filter(|(held, _)| **held != key).for_each(|(held, body)| setup.objects.overwrite(held, body.clone()));
+    objects
+        .iter()
+        .filter(|(held, _)| **held != key)
+        .for_each(|(held, body)| setup.objects.overwrite(held, body.clone()));
     check_refused(&setup, checkpoint, &key, "it is not in");
 }
 

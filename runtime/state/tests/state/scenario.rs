@@ -296,7 +296,11 @@ impl Run {
                 table.remove(&rule);
             }
         }
-        if insert { self.model.rules.insert(rule, text) } else { self.model.rules.remove(&rule) };
+        if insert {
+            self.model.rules.insert(rule, text)
+        } else {
+            self.model.rules.remove(&rule)
+        };
         Ok(())
     }
 
@@ -421,18 +425,10 @@ fn random_operations_match_the_model_with_everything_in_memory() {
 
 #[test]
 fn random_operations_match_the_model_while_state_outgrows_memory() {
-    check(
-        "random_operations_match_the_model_while_state_outgrows_memory",
-        plan(BackendKind::RocksDb, TINY, 200),
-        6,
-    );
+    check("random_operations_match_the_model_while_state_outgrows_memory", plan(BackendKind::RocksDb, TINY, 200), 6);
 }
 
 #[test]
 fn random_operations_match_the_model_on_the_memory_backend() {
-    check(
-        "random_operations_match_the_model_on_the_memory_backend",
-        plan(BackendKind::Memory, TINY, 60),
-        3,
-    );
+    check("random_operations_match_the_model_on_the_memory_backend", plan(BackendKind::Memory, TINY, 60), 3);
 }

@@ -55,7 +55,10 @@ fn a_changed_key_type_is_refused() {
     let max = MaxParallelism::new(MAX).unwrap();
     let mut backend: Backend<u32> = store.backend(&OperatorId::from("operator"), 0, max.all());
     let refused = backend.value::<u64>("value".into()).unwrap_err().to_string();
-    assert!(refused.starts_with("state operator/value was stored with key type String, the job declares u32"), "{refused}");
+    assert!(
+        refused.starts_with("state operator/value was stored with key type String, the job declares u32"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -75,7 +78,8 @@ fn states_that_nobody_declares_any_more_are_known() {
     let setup = Setup::new(BackendKind::RocksDb, dir.path());
     let checkpoint = restored(&setup);
     let store = WorkerStore::open(setup.config(0, 2), Some(checkpoint)).unwrap();
-    let names = |store: &WorkerStore| -> Vec<String> { store.unclaimed_states().into_iter().map(|state| state.name).collect() };
+    let names =
+        |store: &WorkerStore| -> Vec<String> { store.unclaimed_states().into_iter().map(|state| state.name).collect() };
     assert_eq!(names(&store), ["list", "map", "rules", "text", "timers", "value"]);
     let max = MaxParallelism::new(MAX).unwrap();
     let mut backend: Backend<String> = store.backend(&OperatorId::from("operator"), 0, max.all());

@@ -39,7 +39,12 @@ pub struct IntervalJoin<K: Key, A: Record, B: Record, F, U> {
 
 impl<K: Key, A: Record, B: Record, F, U> IntervalJoin<K, A, B, F, U> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, left_key: KeySelector<K, A>, right_key: KeySelector<K, B>, bounds: (i64, i64), f: F,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        left_key: KeySelector<K, A>,
+        right_key: KeySelector<K, B>,
+        bounds: (i64, i64),
+        f: F,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let left = core.backend.map(StateDescriptor::new("left")).map_err(refused(ctx))?;
@@ -60,7 +65,15 @@ impl<K: Key, A: Record, B: Record, F, U> IntervalJoin<K, A, B, F, U> {
     }
 
     /// Keeps a record and sees to its removal.
-    fn keep<T: Record>(&mut self, side: Side<T>, until: i64, hash: u64, key: &K, time: i64, record: &T) -> Result<(), StateError> {
+    fn keep<T: Record>(
+        &mut self,
+        side: Side<T>,
+        until: i64,
+        hash: u64,
+        key: &K,
+        time: i64,
+        record: &T,
+    ) -> Result<(), StateError> {
         self.core.backend.map_mut(side).insert(hash, key, (time, self.next), record.clone())?;
         self.next += 1;
         let cleanup = until.saturating_add(CLEANUP_STEP - until.rem_euclid(CLEANUP_STEP));
@@ -84,7 +97,9 @@ impl<K: Key, A: Record, B: Record, F, U> IntervalJoin<K, A, B, F, U> {
     }
 }
 
-impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> Operator for IntervalJoin<K, A, B, F, U> {
+impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> Operator
+    for IntervalJoin<K, A, B, F, U>
+{
     type Out = U;
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
@@ -117,7 +132,9 @@ fn pair<U: Record>(out: &mut Collector<'_, U>, time: i64, f: impl FnOnce(&mut Em
     out.check()
 }
 
-impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> TwoInput<A, B> for IntervalJoin<K, A, B, F, U> {
+impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> TwoInput<A, B>
+    for IntervalJoin<K, A, B, F, U>
+{
     fn process_left(&mut self, batch: &mut Batch<A>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         let mut keys = std::mem::replace(&mut self.batch_keys, BatchKeys::new());
@@ -129,11 +146,17 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + 
                 continue;
             }
             let (from, to) = ((time.saturating_add(self.bounds.0), 0), (time.saturating_add(self.bounds.1), u64::MAX));
-            let partners = self.core.backend.map_mut(self.right).range(hash, key, from..=to).map_err(|error| state_error(ctx, error))?;
+            let partners = self
+                .core
+                .backend
+                .map_mut(self.right)
+                .range(hash, key, from..=to)
+                .map_err(|error| state_error(ctx, error))?;
             for ((other_time, _), other) in &partners {
                 pair(out, time.max(*other_time), |emit| (self.f)(record, other, emit))?;
             }
-            self.keep(self.left, self.left_until(time), hash, key, time, record).map_err(|error| state_error(ctx, error))?;
+            self.keep(self.left, self.left_until(time), hash, key, time, record)
+                .map_err(|error| state_error(ctx, error))?;
         }
         self.batch_keys = keys;
         Ok(())
@@ -150,11 +173,17 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + 
                 continue;
             }
             let (from, to) = ((time.saturating_sub(self.bounds.1), 0), (time.saturating_sub(self.bounds.0), u64::MAX));
-            let partners = self.core.backend.map_mut(self.left).range(hash, key, from..=to).map_err(|error| state_error(ctx, error))?;
+            let partners = self
+                .core
+                .backend
+                .map_mut(self.left)
+                .range(hash, key, from..=to)
+                .map_err(|error| state_error(ctx, error))?;
             for ((other_time, _), other) in &partners {
                 pair(out, time.max(*other_time), |emit| (self.f)(other, record, emit))?;
             }
-            self.keep(self.right, self.right_until(time), hash, key, time, record).map_err(|error| state_error(ctx, error))?;
+            self.keep(self.right, self.right_until(time), hash, key, time, record)
+                .map_err(|error| state_error(ctx, error))?;
         }
         self.batch_keys = keys;
         Ok(())

@@ -1,7 +1,7 @@
 //! Window join: both sides of a window are collected and paired when it ends.
 
 use weir_protocol::CheckpointId;
-use weir_state::{Key, StateDescriptor, TimerHandle, MapHandle, hash_key};
+use weir_state::{Key, MapHandle, StateDescriptor, TimerHandle, hash_key};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
@@ -37,7 +37,12 @@ pub struct WindowJoin<K: Key, A: Record, B: Record, F, U> {
 
 impl<K: Key, A: Record, B: Record, F, U> WindowJoin<K, A, B, F, U> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, left_key: KeySelector<K, A>, right_key: KeySelector<K, B>, (size, slide, offset): (i64, i64, i64), f: F,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        left_key: KeySelector<K, A>,
+        right_key: KeySelector<K, B>,
+        (size, slide, offset): (i64, i64, i64),
+        f: F,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let left = core.backend.map(StateDescriptor::new("left")).map_err(refused(ctx))?;
@@ -45,11 +50,32 @@ impl<K: Key, A: Record, B: Record, F, U> WindowJoin<K, A, B, F, U> {
         let timers = core.backend.timers("window-timers").map_err(refused(ctx))?;
         let next = build.restored.epoch << 32;
         let (batch_keys, scratch, marker) = (BatchKeys::new(), Vec::new(), std::marker::PhantomData);
-        Ok(Self { core, timers, left, right, left_key, right_key, size, slide, offset, next, f, batch_keys, scratch, marker })
+        Ok(Self {
+            core,
+            timers,
+            left,
+            right,
+            left_key,
+            right_key,
+            size,
+            slide,
+            offset,
+            next,
+            f,
+            batch_keys,
+            scratch,
+            marker,
+        })
     }
 
     /// Adds a batch of one side to the windows of its records.
-    fn collect<T: Record, V>(&mut self, side: Side<T>, key: &KeySelector<K, T>, batch: &Batch<T>, out: &Collector<'_, V>) -> Result<(), TaskError> {
+    fn collect<T: Record, V>(
+        &mut self,
+        side: Side<T>,
+        key: &KeySelector<K, T>,
+        batch: &Batch<T>,
+        out: &Collector<'_, V>,
+    ) -> Result<(), TaskError> {
         let ctx = out.ctx;
         let mut keys = std::mem::replace(&mut self.batch_keys, BatchKeys::new());
         keys.fill(key, &batch.records);
@@ -62,7 +88,11 @@ impl<K: Key, A: Record, B: Record, F, U> WindowJoin<K, A, B, F, U> {
                 if last > self.core.watermark {
                     taken = true;
                     let failed = |error| state_error(ctx, error);
-                    self.core.backend.map_mut(side).insert(hash, key, (start, self.next), record.clone()).map_err(failed)?;
+                    self.core
+                        .backend
+                        .map_mut(side)
+                        .insert(hash, key, (start, self.next), record.clone())
+                        .map_err(failed)?;
                     self.core.backend.timers_mut(self.timers).register(last, hash, key).map_err(failed)?;
                     self.next += 1;
                 }
@@ -77,7 +107,13 @@ impl<K: Key, A: Record, B: Record, F, U> WindowJoin<K, A, B, F, U> {
     }
 
     /// Takes one side of a window out of state.
-    fn take<T: Record>(&mut self, side: Side<T>, hash: u64, key: &K, start: i64) -> Result<Vec<T>, weir_state::StateError> {
+    fn take<T: Record>(
+        &mut self,
+        side: Side<T>,
+        hash: u64,
+        key: &K,
+        start: i64,
+    ) -> Result<Vec<T>, weir_state::StateError> {
         let table = self.core.backend.map_mut(side);
         let entries = table.range(hash, key, (start, 0)..=(start, u64::MAX))?;
         for (at, _) in &entries {
@@ -87,7 +123,9 @@ impl<K: Key, A: Record, B: Record, F, U> WindowJoin<K, A, B, F, U> {
     }
 }
 
-impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_, U>) + Send + 'static> Operator for WindowJoin<K, A, B, F, U> {
+impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_, U>) + Send + 'static> Operator
+    for WindowJoin<K, A, B, F, U>
+{
     type Out = U;
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
@@ -128,7 +166,9 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_
     }
 }
 
-impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_, U>) + Send + 'static> TwoInput<A, B> for WindowJoin<K, A, B, F, U> {
+impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, Window, &mut Emit<'_, U>) + Send + 'static> TwoInput<A, B>
+    for WindowJoin<K, A, B, F, U>
+{
     fn process_left(&mut self, batch: &mut Batch<A>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let key = self.left_key.clone();
         self.collect(self.left, &key, batch, out)

@@ -14,13 +14,20 @@ pub trait Contents<K: Key, T>: Send + 'static {
     ///
     /// # Errors
     /// When state fails.
-    fn add(&mut self, backend: &mut Backend<K>, hash: u64, key: &K, start: i64, record: &T) -> Result<bool, StateError>;
+    fn add(&mut self, backend: &mut Backend<K>, hash: u64, key: &K, start: i64, record: &T)
+    -> Result<bool, StateError>;
 
     /// The contents, if any.
     ///
     /// # Errors
     /// When state fails.
-    fn get(&mut self, backend: &mut Backend<K>, hash: u64, key: &K, start: i64) -> Result<Option<Self::Value>, StateError>;
+    fn get(
+        &mut self,
+        backend: &mut Backend<K>,
+        hash: u64,
+        key: &K,
+        start: i64,
+    ) -> Result<Option<Self::Value>, StateError>;
 
     /// Forgets the contents.
     ///
@@ -46,7 +53,9 @@ pub struct Folded<K: Key, A: Aggregate> {
 }
 
 impl<K: Key, A: Aggregate> Folded<K, A> {
-    pub(crate) fn factory(aggregate: A) -> impl Fn(&mut Backend<K>, u64) -> Result<Self, StateError> + Send + Sync + 'static {
+    pub(crate) fn factory(
+        aggregate: A,
+    ) -> impl Fn(&mut Backend<K>, u64) -> Result<Self, StateError> + Send + Sync + 'static {
         move |backend, _| {
             let state = backend.map(StateDescriptor::new("windows"))?;
             Ok(Self { state, aggregate: aggregate.clone(), marker: std::marker::PhantomData })
@@ -57,7 +66,14 @@ impl<K: Key, A: Aggregate> Folded<K, A> {
 impl<K: Key, A: Aggregate> Contents<K, A::In> for Folded<K, A> {
     type Value = A::Acc;
 
-    fn add(&mut self, backend: &mut Backend<K>, hash: u64, key: &K, start: i64, record: &A::In) -> Result<bool, StateError> {
+    fn add(
+        &mut self,
+        backend: &mut Backend<K>,
+        hash: u64,
+        key: &K,
+        start: i64,
+        record: &A::In,
+    ) -> Result<bool, StateError> {
         let slot = backend.map_mut(self.state).entry(hash, key, &start)?;
         let first = slot.is_none();
         self.aggregate.add(slot.get_or_insert_with(|| self.aggregate.create()), record);
@@ -107,7 +123,14 @@ impl<K: Key, T: Record> Collected<K, T> {
 impl<K: Key, T: Record> Contents<K, T> for Collected<K, T> {
     type Value = Vec<T>;
 
-    fn add(&mut self, backend: &mut Backend<K>, hash: u64, key: &K, start: i64, record: &T) -> Result<bool, StateError> {
+    fn add(
+        &mut self,
+        backend: &mut Backend<K>,
+        hash: u64,
+        key: &K,
+        start: i64,
+        record: &T,
+    ) -> Result<bool, StateError> {
         let table = backend.map_mut(self.state);
         table.insert(hash, key, (start, self.next), record.clone())?;
         self.next += 1;

@@ -29,17 +29,32 @@ pub struct CountWindows<K: Key, T, C, F, U> {
 
 impl<K: Key, T: Record, C: Contents<K, T>, F, U> CountWindows<K, T, C, F, U> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, records: u64,
-        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>, f: F,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        records: u64,
+        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>,
+        f: F,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let contents = contents(&mut core.backend, build.restored.epoch).map_err(refused(ctx))?;
         let counts = core.backend.value(StateDescriptor::new("counts")).map_err(refused(ctx))?;
-        Ok(Self { core, counts, contents, f, key, batch_keys: BatchKeys::new(), records, marker: std::marker::PhantomData })
+        Ok(Self {
+            core,
+            counts,
+            contents,
+            f,
+            key,
+            batch_keys: BatchKeys::new(),
+            records,
+            marker: std::marker::PhantomData,
+        })
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> Operator for CountWindows<K, T, C, F, U> {
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    Operator for CountWindows<K, T, C, F, U>
+{
     type Out = U;
 
     fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
@@ -57,8 +72,8 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> OneInput<T>
-    for CountWindows<K, T, C, F, U>
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    OneInput<T> for CountWindows<K, T, C, F, U>
 {
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;
@@ -80,7 +95,9 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
             if let Some(value) = value {
                 let time = batch.time(index);
                 let buffer = out.buffer();
-                (self.f)(key, Window { start: number, end: number + 1 }, value, &mut |emitted| buffer.push(emitted, time));
+                (self.f)(key, Window { start: number, end: number + 1 }, value, &mut |emitted| {
+                    buffer.push(emitted, time)
+                });
                 out.check()?;
             }
         }

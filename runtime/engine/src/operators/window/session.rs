@@ -34,14 +34,31 @@ pub struct SessionWindows<K: Key, T, C, F, U> {
 
 impl<K: Key, T: Record, C: Contents<K, T>, F, U> SessionWindows<K, T, C, F, U> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, gap: i64, spec: WindowSpec<T>,
-        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>, f: F,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        gap: i64,
+        spec: WindowSpec<T>,
+        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>,
+        f: F,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let contents = contents(&mut core.backend, build.restored.epoch).map_err(refused(ctx))?;
         let sessions = core.backend.map(StateDescriptor::new("sessions")).map_err(refused(ctx))?;
         let timers = core.backend.timers("window-timers").map_err(refused(ctx))?;
-        Ok(Self { core, timers, sessions, contents, f, key, batch_keys: BatchKeys::new(), scratch: Vec::new(), gap, spec, marker: std::marker::PhantomData })
+        Ok(Self {
+            core,
+            timers,
+            sessions,
+            contents,
+            f,
+            key,
+            batch_keys: BatchKeys::new(),
+            scratch: Vec::new(),
+            gap,
+            spec,
+            marker: std::marker::PhantomData,
+        })
     }
 
     /// Adds a record's window, merged with all it touches. Returns the window, or `None` if it is too late for any.
@@ -78,10 +95,15 @@ impl<K: Key, T: Record, C: Contents<K, T>, F, U> SessionWindows<K, T, C, F, U> {
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> SessionWindows<K, T, C, F, U> {
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    SessionWindows<K, T, C, F, U>
+{
     fn fire(&mut self, hash: u64, key: &K, window: Window, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;
-        let found = self.contents.get(&mut self.core.backend, hash, key, window.start).map_err(|error| state_error(ctx, error))?;
+        let found = self
+            .contents
+            .get(&mut self.core.backend, hash, key, window.start)
+            .map_err(|error| state_error(ctx, error))?;
         let Some(value) = found else { return Ok(()) };
         let buffer = out.buffer();
         (self.f)(key, window, value, &mut |record| buffer.push(record, Some(window.max_time())));
@@ -107,8 +129,8 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> Operator
-    for SessionWindows<K, T, C, F, U>
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    Operator for SessionWindows<K, T, C, F, U>
 {
     type Out = U;
 
@@ -148,8 +170,8 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> OneInput<T>
-    for SessionWindows<K, T, C, F, U>
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    OneInput<T> for SessionWindows<K, T, C, F, U>
 {
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;

@@ -37,19 +37,38 @@ pub(crate) fn due_until(domain: TimeDomain, to: Advance, now: i64) -> Option<i64
         (TimeDomain::Event, Advance::Watermark(watermark)) => Some(watermark),
         (TimeDomain::Processing, Advance::ProcessingTime) => Some(now),
         (TimeDomain::Processing, Advance::End) => Some(i64::MAX),
-        (TimeDomain::Event, Advance::ProcessingTime | Advance::End) | (TimeDomain::Processing, Advance::Watermark(_)) => None,
+        (TimeDomain::Event, Advance::ProcessingTime | Advance::End)
+        | (TimeDomain::Processing, Advance::Watermark(_)) => None,
     }
 }
 
 impl<K: Key, T: Record, C: Contents<K, T>, F, U> TimeWindows<K, T, C, F, U> {
     pub(crate) fn open(
-        ctx: &OperatorContext, build: &BuildContext<'_>, key: KeySelector<K, T>, (size, slide, offset): (i64, i64, i64), spec: WindowSpec<T>,
-        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>, f: F,
+        ctx: &OperatorContext,
+        build: &BuildContext<'_>,
+        key: KeySelector<K, T>,
+        (size, slide, offset): (i64, i64, i64),
+        spec: WindowSpec<T>,
+        contents: &impl Fn(&mut Backend<K>, u64) -> Result<C, StateError>,
+        f: F,
     ) -> Result<Self, BuildError> {
         let mut core = KeyedCore::open(ctx, build);
         let contents = contents(&mut core.backend, build.restored.epoch).map_err(refused(ctx))?;
         let timers = core.backend.timers("window-timers").map_err(refused(ctx))?;
-        Ok(Self { core, timers, contents, f, key, batch_keys: BatchKeys::new(), scratch: Vec::new(), size, slide, offset, spec, marker: std::marker::PhantomData })
+        Ok(Self {
+            core,
+            timers,
+            contents,
+            f,
+            key,
+            batch_keys: BatchKeys::new(),
+            scratch: Vec::new(),
+            size,
+            slide,
+            offset,
+            spec,
+            marker: std::marker::PhantomData,
+        })
     }
 
     /// Start of the last window that contains `time`.
@@ -58,10 +77,13 @@ impl<K: Key, T: Record, C: Contents<K, T>, F, U> TimeWindows<K, T, C, F, U> {
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> TimeWindows<K, T, C, F, U> {
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    TimeWindows<K, T, C, F, U>
+{
     fn fire(&mut self, hash: u64, key: &K, start: i64, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;
-        let found = self.contents.get(&mut self.core.backend, hash, key, start).map_err(|error| state_error(ctx, error))?;
+        let found =
+            self.contents.get(&mut self.core.backend, hash, key, start).map_err(|error| state_error(ctx, error))?;
         let Some(value) = found else { return Ok(()) };
         let window = Window { start, end: start + self.size };
         let buffer = out.buffer();
@@ -70,7 +92,9 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> Operator for TimeWindows<K, T, C, F, U> {
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    Operator for TimeWindows<K, T, C, F, U>
+{
     type Out = U;
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
@@ -84,7 +108,9 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
             // The window that ends here fires; the one whose lateness ends here is forgotten. Without lateness both are one.
             self.fire(hash, &key, time + 1 - self.size, out)?;
             let forgotten = time + 1 - self.size - self.spec.lateness;
-            self.contents.remove(&mut self.core.backend, hash, &key, forgotten).map_err(|error| state_error(ctx, error))?;
+            self.contents
+                .remove(&mut self.core.backend, hash, &key, forgotten)
+                .map_err(|error| state_error(ctx, error))?;
             if out.is_full() {
                 return Ok(Advanced::Paused);
             }
@@ -114,7 +140,9 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
     }
 }
 
-impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static> OneInput<T> for TimeWindows<K, T, C, F, U> {
+impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
+    OneInput<T> for TimeWindows<K, T, C, F, U>
+{
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         let failed = |error| state_error(ctx, error);
@@ -162,7 +190,12 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
 }
 
 /// Counts a late record and hands it to the late output, if there is one.
-pub(crate) fn late<T: Record, U: Record>(record: &T, time: i64, spec: &WindowSpec<T>, out: &mut Collector<'_, U>) -> Result<(), TaskError> {
+pub(crate) fn late<T: Record, U: Record>(
+    record: &T,
+    time: i64,
+    spec: &WindowSpec<T>,
+    out: &mut Collector<'_, U>,
+) -> Result<(), TaskError> {
     out.ctx.metrics.records_late.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     match &spec.late {
         Some(tag) => out.side(tag, record.clone(), Some(time)),

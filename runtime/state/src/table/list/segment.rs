@@ -112,8 +112,7 @@ impl<K, V> ListSlot<K, V> {
         decoded: Result<(V, Expiry), ValueCodecError>,
         core: &Core,
     ) -> Result<(), StateError> {
-        let (value, expiry) =
-            decoded.map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
+        let (value, expiry) = decoded.map_err(|source| StateError::DecodeValue { state: core.name(), source })?;
         let follows = |segment: &Segment<V>| {
             let behind = segment.first.number.checked_add(segment.values.len() as u32);
             segment.first.tag == element.tag && behind == Some(element.number)

@@ -101,7 +101,9 @@ impl<K: Key, UK: Key, UV: Value> Encode for MapSlot<K, UK, UV> {
             last.get_or_insert_default().clone_from(&user_key);
             match &cell.value {
                 Some(value) => out
-                    .put(group, [key, &user_key], cell.meta.is_fresh(), |bytes| encode_value(value, cell.meta.expiry(), bytes))
+                    .put(group, [key, &user_key], cell.meta.is_fresh(), |bytes| {
+                        encode_value(value, cell.meta.expiry(), bytes)
+                    })
                     .map_err(|source| StateError::EncodeValue { state: facts.name.clone(), source })?,
                 None if cell.meta.is_fresh() => {}
                 None => out.delete(group, [key, &user_key]),
