@@ -121,9 +121,11 @@ async fn refuse_early(options: &RunOptions) -> Result<(), Refusal> {
 /// A report that cannot be written must not be noticed after hours.
 fn check_writable(path: &Path) -> Result<(), Refusal> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let probe = directory.join(format!(".weir-report-{}", std::process::id()));
-    let written = if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { std::fs::write(&probe, "") };
-    let _ = std::fs::remove_file(&probe);
+    // Without a name: a process that is killed here leaves nothing behind.
+    let written = match path.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => tempfile::tempfile_in(directory).map(drop),
+    };
     written.map_err(|source| Refusal::bad_input(ReportError { file: path.to_owned(), source }))
 }
 

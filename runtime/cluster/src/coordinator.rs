@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
 use weir_protocol::coordinator::{Coordinator, Event, LeaveReason, Status};
 use weir_protocol::journal::{Attempts, JobStatus as SettledStatus, StartRefusal, StartRequest};
 use weir_protocol::{CheckpointId, Millis};
@@ -25,6 +24,7 @@ use crate::message::{Order, Report, WorkerHandle};
 use crate::metrics::Metrics;
 use crate::options::RunOptions;
 use crate::outcome::{JobError, JobOutcome};
+use crate::pulse::Pulse;
 use crate::random::{random_id, random_unit};
 use crate::status::{JobState, StatusSender, View};
 use crate::worker::Worker;
@@ -64,12 +64,20 @@ pub(crate) struct Shell {
     early_ends: Vec<Event>,
     publishing: Option<(CheckpointId, AbortHandle)>,
     was_deployed: bool,
+    /// Gaps in the pulse that the coordinator knows of.
+    gaps: u64,
     exit: Option<Exit>,
 }
 
 impl Shell {
     /// A shell around a coordinator that will ask the journal for `request`.
-    pub(crate) fn new(options: RunOptions, request: StartRequest, metrics: Metrics, status: StatusSender) -> Self {
+    pub(crate) fn new(
+        options: RunOptions,
+        request: StartRequest,
+        metrics: Metrics,
+        status: StatusSender,
+        pulse: Pulse,
+    ) -> Self {
         let (events_tx, events) = mpsc::unbounded_channel();
         let (reports_tx, reports) = mpsc::unbounded_channel();
         let (orders_tx, orders) = mpsc::unbounded_channel();
@@ -82,7 +90,7 @@ impl Shell {
         actors.spawn(Worker::new(options.clone(), reports_tx).run(orders));
         Self {
             machine,
-            io: Arc::new(Io::new(options, events_tx)),
+            io: Arc::new(Io::new(options, pulse, events_tx)),
             worker: WorkerHandle::new(orders_tx),
             commits,
             waiting: Waiting::default(),
@@ -96,6 +104,7 @@ impl Shell {
             early_ends: Vec::new(),
             publishing: None,
             was_deployed: false,
+            gaps: 0,
             exit: None,
         }
     }
@@ -137,9 +146,10 @@ impl Shell {
             _ => None,
         };
         let restarts = self.machine.stats().restarts;
-        let decided = Instant::now();
+        self.look_for_gap(now);
+        let decision = self.io.pulse.decide();
         for action in self.machine.handle(event, now) {
-            self.perform(action, decided, now);
+            self.perform(action, &decision, now);
         }
         if self.machine.stats().restarts > restarts {
             self.note_restart(cause, now);
@@ -147,6 +157,18 @@ impl Shell {
         self.view.show(&self.machine, now);
         if is_deployed {
             std::mem::take(&mut self.early_ends).into_iter().for_each(|event| self.handle(event));
+        }
+    }
+
+    /// Has the coordinator look whether it still reigns, if the process stood still.
+    fn look_for_gap(&mut self, now: Millis) {
+        let gaps = self.io.pulse.gaps();
+        if gaps != std::mem::replace(&mut self.gaps, gaps) {
+            tracing::debug!("the process stood still for a moment");
+            let decision = self.io.pulse.decide();
+            for action in self.machine.handle(Event::PauseSuspected, now) {
+                self.perform(action, &decision, now);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use weir_protocol::coordinator::Event;
 
 use crate::journal::JournalCalls;
 use crate::options::RunOptions;
+use crate::pulse::Pulse;
 use crate::retry::{Backoff, Trouble};
 
 /// Folder of scratch files below the work directory.
@@ -18,6 +19,7 @@ pub(crate) struct Io {
     pub options: RunOptions,
     pub journal: JournalCalls,
     pub trouble: Trouble,
+    pub pulse: Pulse,
     /// Keeps attempts to store a manifest apart.
     pub publishing: Mutex<Backoff>,
     /// Where answers go.
@@ -27,13 +29,13 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(options: RunOptions, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub(crate) fn new(options: RunOptions, pulse: Pulse, events: mpsc::UnboundedSender<Event>) -> Self {
         let trouble = Trouble::new(events.clone());
         let journal = JournalCalls::new(options.objects.clone(), trouble.clone());
         let scratch = options.work_dir.join(SCRATCH);
         // Left by an earlier process; only a cache.
         let _ = std::fs::remove_dir_all(&scratch);
-        Self { options, journal, trouble, publishing: Mutex::new(Backoff::new()), events, scratch }
+        Self { options, journal, trouble, pulse, publishing: Mutex::new(Backoff::new()), events, scratch }
     }
 
     /// Hands an answer to the coordinator, which is gone only when the job is being left.

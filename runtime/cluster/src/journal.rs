@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use weir_protocol::Sequence;
 use weir_protocol::coordinator::Event;
 use weir_protocol::journal::machine::{CreateOutcome, LIST_LIMIT, ReadOutcome};
@@ -19,10 +18,8 @@ use weir_protocol::journal::{JournalAction, JournalEntry, JournalMachine};
 use weir_protocol::layout;
 use weir_storage::{Created, Effect, ObjectStore, StoreError};
 
+use crate::pulse::Decision;
 use crate::retry::{Backoff, Trouble};
-
-/// A deletion that could not be sent within this time after it was decided is not sent.
-pub(crate) const MAX_DECISION_AGE: Duration = Duration::from_millis(1_000);
 
 /// Bound of one deletion with the store's own repetitions, so that none outlives a pause by much.
 pub(crate) const DELETE_LIMIT: Duration = Duration::from_secs(10);
@@ -59,15 +56,15 @@ impl JournalCalls {
         Self { objects, trouble, backoff: Arc::new(Mutex::new(Backoff::new())) }
     }
 
-    /// Carries out one action, decided at `decided`; `None` for actions that are no calls.
-    pub(crate) async fn execute(&self, action: JournalAction, decided: Instant) -> Option<Event> {
+    /// Carries out one action, decided by `decision`; `None` for actions that are no calls.
+    pub(crate) async fn execute(&self, action: JournalAction, decision: &Decision) -> Option<Event> {
         Some(match action {
             JournalAction::List => Event::JournalListed(self.settled(list(&*self.objects).await).await.ok()),
             JournalAction::Read { sequence } => Event::JournalRead(sequence, self.read(sequence).await),
             JournalAction::Create { sequence, bytes } => {
                 Event::JournalCreated(sequence, self.create(sequence, &bytes).await)
             }
-            JournalAction::Delete { sequence } => Event::JournalDeleted(sequence, self.delete(sequence, decided).await),
+            JournalAction::Delete { sequence } => Event::JournalDeleted(sequence, self.delete(sequence, decision).await),
             JournalAction::Opened
             | JournalAction::Appended { .. }
             | JournalAction::NotAppended
@@ -96,8 +93,8 @@ impl JournalCalls {
         }
     }
 
-    async fn delete(&self, sequence: Sequence, decided: Instant) -> bool {
-        delete_at_once(&*self.objects, &[layout::journal_key(sequence)], decided).await
+    async fn delete(&self, sequence: Sequence, decision: &Decision) -> bool {
+        delete_at_once(&*self.objects, &[layout::journal_key(sequence)], decision).await
     }
 
     /// Passes an answer on; a failure is told, and followed by a wait.
@@ -117,9 +114,9 @@ impl JournalCalls {
     }
 }
 
-/// Deletes `keys`, unless too much time has passed since that was decided. True if all are known to be gone.
-pub(crate) async fn delete_at_once(objects: &dyn ObjectStore, keys: &[String], decided: Instant) -> bool {
-    if decided.elapsed() > MAX_DECISION_AGE {
+/// Deletes `keys`, unless the decision is stale. True if all are known to be gone.
+pub(crate) async fn delete_at_once(objects: &dyn ObjectStore, keys: &[String], decision: &Decision) -> bool {
+    if decision.is_stale() {
         return false;
     }
     match tokio::time::timeout(DELETE_LIMIT, objects.delete(keys)).await {

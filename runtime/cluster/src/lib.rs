@@ -20,6 +20,7 @@ pub mod metrics;
 mod options;
 mod outcome;
 mod preview;
+mod pulse;
 mod random;
 mod restore;
 mod restore_from;

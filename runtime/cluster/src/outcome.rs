@@ -76,6 +76,9 @@ pub enum JobError {
         /// Why: the failing operator, its record and where it was read, or the object that cannot be read.
         reason: String,
     },
+    /// The system gives this process no thread.
+    #[error("no thread for the job's pulse: raise the limit of threads (ulimit -u, pids of the cgroup)")]
+    Thread(#[source] std::io::Error),
     /// Two metrics of one name in the registry that was given.
     #[error("metrics cannot be registered")]
     Metrics(#[source] prometheus::Error),

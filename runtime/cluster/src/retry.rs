@@ -117,6 +117,7 @@ fn is_final(error: &StoreError) -> bool {
         | StoreErrorKind::Timeout
         | StoreErrorKind::Throttled
         | StoreErrorKind::Conflict
+        | StoreErrorKind::Withdrawn
         | StoreErrorKind::Other => false,
     }
 }

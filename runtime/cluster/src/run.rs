@@ -12,6 +12,7 @@ use crate::fit;
 use crate::metrics::Metrics;
 use crate::options::RunOptions;
 use crate::outcome::{JobError, JobOutcome};
+use crate::pulse::Pulse;
 use crate::random::random_id;
 use crate::restore_from::{RestoreFromError, resolve_restore_from};
 use crate::status::JobStatus;
@@ -31,7 +32,8 @@ pub async fn run_job(
     check_job(&options).await?;
     let request = start_request(&options).await.map_err(JobError::RestoreFrom)?;
     let metrics = Metrics::register(&options.metrics).map_err(JobError::Metrics)?;
-    Shell::new(options, request, metrics, status).run(commands).await
+    let pulse = Pulse::start().map_err(JobError::Thread)?;
+    Shell::new(options, request, metrics, status, pulse).run(commands).await
 }
 
 /// What is asked of the journal: who starts which job, and from what.

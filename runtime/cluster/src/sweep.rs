@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use tokio::time::Instant;
 use weir_protocol::coordinator::Event;
 use weir_protocol::{Generation, layout};
 use weir_storage::ObjectStore;
 
-use crate::journal::{MAX_DECISION_AGE, delete_at_once};
+use crate::journal::delete_at_once;
+use crate::pulse::Decision;
 use crate::retry::{Trouble, until_answered};
 
 /// Folders in which every generation leaves objects.
@@ -32,7 +32,7 @@ pub(crate) async fn list_objects(objects: &dyn ObjectStore, trouble: &Trouble) -
 pub(crate) async fn abort_uploads(
     objects: &dyn ObjectStore,
     generation: Generation,
-    decided: Instant,
+    decision: &Decision,
     trouble: &Trouble,
 ) -> usize {
     let open = until_answered(trouble, || objects.open_uploads(layout::RUNS)).await.unwrap_or_default();
@@ -40,7 +40,7 @@ pub(crate) async fn abort_uploads(
     let keys: BTreeSet<String> = open.into_iter().map(|upload| upload.key).filter(|key| older(key)).collect();
     let mut aborted = 0;
     for key in keys {
-        if decided.elapsed() > MAX_DECISION_AGE {
+        if decision.is_stale() {
             break;
         }
         match objects.abort_uploads(&key).await {
@@ -51,8 +51,19 @@ pub(crate) async fn abort_uploads(
     aborted
 }
 
+/// Removes what killed processes left behind while they probed the store. Nothing depends on it.
+pub(crate) async fn remove_old_probes(objects: &dyn ObjectStore, decision: &Decision) -> usize {
+    if decision.is_stale() {
+        return 0;
+    }
+    weir_storage::remove_old_probes(objects).await.unwrap_or_else(|error| {
+        tracing::debug!(error = %error, "what old probes left stays for now");
+        0
+    })
+}
+
 /// Deletes objects at once or not at all; the answer is [`Event::ObjectsDeleted`].
-pub(crate) async fn delete_objects(objects: &dyn ObjectStore, keys: Vec<String>, decided: Instant) -> Event {
-    let gone = delete_at_once(objects, &keys, decided).await;
+pub(crate) async fn delete_objects(objects: &dyn ObjectStore, keys: Vec<String>, decision: &Decision) -> Event {
+    let gone = delete_at_once(objects, &keys, decision).await;
     Event::ObjectsDeleted(keys, gone)
 }

@@ -20,6 +20,8 @@ pub struct Barrier {
     pub generation: Generation,
     /// When the coordinator triggered it, microseconds since the Unix epoch.
     pub triggered_at_us: u64,
+    /// Nothing comes after it: whoever it has passed reads, fires and emits no more, and waits for the end.
+    pub is_final: bool,
 }
 
 /// One element of a channel. Control elements keep their place among the batches.

@@ -176,10 +176,15 @@ impl<S: Source> Task<S> {
             cx.now = env.clock.now_ms();
             loop {
                 match env.control.try_recv() {
-                    Ok(order) => self.handle(order, &mut cx, &env).await?,
+                    Ok(order) => self.handle(order, &mut cx, &mut env).await?,
                     Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
                     Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => return Ok(()),
                 }
+            }
+            if env.is_over {
+                let Some(order) = env.control.recv().await else { return Ok(()) };
+                self.handle(order, &mut cx, &mut env).await?;
+                continue;
             }
             if self.out.next_processing_time().is_some_and(|due| due <= cx.now) {
                 advance(&mut self.out, &mut cx, Advance::ProcessingTime, &env).await?;
@@ -227,7 +232,7 @@ impl<S: Source> Task<S> {
         self.source.is_bounded() && self.pending.is_empty() && self.splits.iter().all(|split| split.reader.is_none())
     }
 
-    async fn handle(&mut self, order: TaskControl, cx: &mut Cx, env: &TaskEnv) -> Result<(), TaskError> {
+    async fn handle(&mut self, order: TaskControl, cx: &mut Cx, env: &mut TaskEnv) -> Result<(), TaskError> {
         match order {
             TaskControl::Barrier(barrier) => {
                 let now = env.clock.now_us();

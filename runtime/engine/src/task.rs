@@ -93,6 +93,8 @@ pub struct TaskEnv {
     pub restored: CheckpointId,
     /// Where the time goes.
     pub load: Arc<TaskLoad>,
+    /// The final barrier has passed: what would follow it belongs to no checkpoint.
+    pub(crate) is_over: bool,
     lane: mpsc::UnboundedSender<LaneItem>,
 }
 
@@ -129,7 +131,7 @@ impl TaskEnv {
         let (lane, items) = mpsc::unbounded_channel();
         let lane_future = run_lane(subtask, items, events.clone(), clock.clone());
         (
-            Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), lane },
+            Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), is_over: false, lane },
             lane_future,
         )
     }
@@ -253,6 +255,11 @@ pub(crate) async fn flush(root: &mut dyn Control, idle: bool, env: &TaskEnv) -> 
     result
 }
 
+/// When the next processing-time timer is due (milliseconds since the Unix epoch).
+pub(crate) fn next_timer(root: &mut dyn Control, env: &TaskEnv) -> Option<i64> {
+    if env.is_over { None } else { root.next_processing_time() }
+}
+
 /// Carries time forward, draining output whenever firing pauses.
 pub(crate) async fn advance(root: &mut dyn Control, cx: &mut Cx, to: Advance, env: &TaskEnv) -> Result<(), TaskError> {
     let mut state = root.advance(cx, to)?;
@@ -279,9 +286,10 @@ pub(crate) async fn seal(
     barrier: Barrier,
     splits: Vec<SplitPosition>,
     alignment: Alignment,
-    env: &TaskEnv,
+    env: &mut TaskEnv,
 ) -> Result<(), TaskError> {
     let started = env.clock.now_us();
+    env.is_over |= barrier.is_final;
     root.barrier(cx, barrier)?;
     let snapshot = std::mem::take(&mut cx.snapshot);
     let ended = env.clock.now_us();
@@ -351,7 +359,7 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
     let mut turns = 0u32;
     loop {
         cx.now = env.clock.now_ms();
-        if head.root().next_processing_time().is_some_and(|due| due <= cx.now) {
+        if next_timer(head.root(), &env).is_some_and(|due| due <= cx.now) {
             advance(head.root(), &mut cx, Advance::ProcessingTime, &env).await?;
         }
         if head.root().must_pause() {
@@ -376,7 +384,7 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
             }
             Turn::Input(input, Input::Barrier(barrier)) => {
                 if let Some(alignment) = gate.barrier(input, barrier, env.clock.now_us()) {
-                    seal(head.root(), &mut cx, barrier, Vec::new(), alignment, &env).await?;
+                    seal(head.root(), &mut cx, barrier, Vec::new(), alignment, &mut env).await?;
                 }
             }
             Turn::Input(input, Input::End) => {
@@ -418,9 +426,7 @@ async fn next_turn(
     head.root().maintain(cx, true)?;
     flush(head.root(), true, env).await?;
     let waiting_since = env.clock.now_us();
-    let sleep = head
-        .root()
-        .next_processing_time()
+    let sleep = next_timer(head.root(), env)
         .map(|due| Duration::from_millis(u64::try_from(due - env.clock.now_ms()).unwrap_or(0)));
     let timer = async move {
         match sleep {

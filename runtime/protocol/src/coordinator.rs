@@ -243,6 +243,7 @@ impl Coordinator {
         match event {
             Event::Start => self.start(out),
             Event::Tick => {}
+            Event::PauseSuspected => self.reign.suspect(),
             Event::JournalListed(newest) => {
                 let actions = self.reign.journal.handle_listed(newest.as_deref());
                 self.handle_journal(actions, now, out);

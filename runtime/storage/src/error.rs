@@ -102,6 +102,8 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The key, prefix, range or file given by the caller cannot be served.
     Invalid,
+    /// The caller's guard withdrew the write before it took effect.
+    Withdrawn,
     /// Anything else.
     Other,
 }
@@ -113,7 +115,13 @@ impl StoreErrorKind {
             Self::Full | Self::ReadOnly | Self::Unreachable | Self::Timeout | Self::Throttled | Self::Conflict => {
                 Retry::Yes
             }
-            Self::NotFound | Self::Denied | Self::NoBucket | Self::Corrupt | Self::Invalid | Self::Other => Retry::No,
+            Self::NotFound
+            | Self::Denied
+            | Self::NoBucket
+            | Self::Corrupt
+            | Self::Invalid
+            | Self::Withdrawn
+            | Self::Other => Retry::No,
         }
     }
 }
@@ -162,6 +170,11 @@ impl StoreError {
             what: what.into(),
             source: None,
         }
+    }
+
+    /// A write that its guard withdrew: not done.
+    pub(crate) fn withdrawn(operation: Operation, key: &str, store: impl Into<Arc<str>>) -> Self {
+        Self::new(operation, key, store, StoreErrorKind::Withdrawn, "withdrawn by the caller before it took effect")
     }
 
     /// The same error, as one whose write may have happened; nothing changes for a read.

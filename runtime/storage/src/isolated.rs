@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::error::{Operation, StoreError, StoreErrorKind};
-use crate::store::{Created, Listed, ObjectStore, OpenUpload};
+use crate::store::{Created, Guard, Listed, ObjectStore, OpenUpload};
 
 /// Threads that poll the calls: a second one, so that a journal entry does not wait while a large body is hashed.
 const THREADS: usize = 2;
@@ -77,6 +77,11 @@ impl ObjectStore for Isolated {
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         let (inner, owned) = (self.inner.clone(), key.to_owned());
         self.run(Operation::Put, key, async move { inner.put(&owned, body).await }).await
+    }
+
+    async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
+        let (inner, owned) = (self.inner.clone(), key.to_owned());
+        self.run(Operation::Put, key, async move { inner.put_guarded(&owned, body, guard).await }).await
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {

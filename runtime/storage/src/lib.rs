@@ -34,5 +34,5 @@ pub use memory::{Fault, FaultRates, MemoryStore};
 pub use open::{OpenError, open};
 pub use options::{Credentials, Secret, StoreOptions};
 pub use prefixed::prefixed;
-pub use probe::{ProbeError, probe};
-pub use store::{Created, Listed, ObjectStore, OpenUpload};
+pub use probe::{ProbeError, probe, remove_old_probes};
+pub use store::{Created, Guard, Listed, ObjectStore, OpenUpload};

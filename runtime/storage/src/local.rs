@@ -22,7 +22,7 @@ use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::{check_key, check_prefix};
 use crate::options::StoreOptions;
 use crate::random::unique_name;
-use crate::store::{Created, Listed, ObjectStore, OpenUpload};
+use crate::store::{Created, Guard, Listed, ObjectStore, OpenUpload};
 
 mod folders;
 mod listing;
@@ -169,12 +169,19 @@ impl Shared {
         Err(writing(what)(io::ErrorKind::NotFound.into()))
     }
 
-    fn put(&self, key: &str, body: &[u8]) -> Result<(), Failure> {
+    /// True if the object is written, false if `guard` withdrew it before it got its name.
+    fn put(&self, key: &str, body: &[u8], guard: Option<&Guard>) -> Result<bool, Failure> {
         let target = self.path(key);
         let scratch = self.write_scratch(body)?;
         let folder = parent(&target);
-        self.in_folder(folder, "cannot name the object", || fs::rename(scratch.path(), &target))?;
-        sync_nearest(folder).map_err(unsure("cannot sync the folder"))
+        let named = self.in_folder(folder, "cannot name the object", || match guard.is_none_or(|guard| guard()) {
+            true => fs::rename(scratch.path(), &target).map(|()| true),
+            false => Ok(false),
+        })?;
+        if named {
+            sync_nearest(folder).map_err(unsure("cannot sync the folder"))?;
+        }
+        Ok(named)
     }
 
     fn put_file(&self, key: &str, source: &Path) -> Result<(), Failure> {
@@ -298,7 +305,16 @@ impl ObjectStore for LocalStore {
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         check_key(Operation::Put, key, &self.shared.name)?;
         let (owned, bound) = (key.to_owned(), self.shared.options.bound_of(body.len() as u64));
-        self.run(Operation::Put, key, bound, move |shared| shared.put(&owned, &body)).await
+        self.run(Operation::Put, key, bound, move |shared| shared.put(&owned, &body, None)).await.map(drop)
+    }
+
+    async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
+        check_key(Operation::Put, key, &self.shared.name)?;
+        let (owned, bound) = (key.to_owned(), self.shared.options.bound_of(body.len() as u64));
+        match self.run(Operation::Put, key, bound, move |shared| shared.put(&owned, &body, Some(&guard))).await? {
+            true => Ok(()),
+            false => Err(StoreError::withdrawn(Operation::Put, key, self.describe())),
+        }
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {

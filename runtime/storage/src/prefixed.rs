@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::StoreError;
-use crate::store::{Created, Listed, ObjectStore, OpenUpload};
+use crate::store::{Created, Guard, Listed, ObjectStore, OpenUpload};
 
 /// The part of `store` below `prefix`, seen as a store of its own: keys are relative to the prefix. Errors name the full key.
 /// An empty prefix gives the store itself; slashes at either end of the prefix do not matter.
@@ -45,6 +45,10 @@ impl Prefixed {
 impl ObjectStore for Prefixed {
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         self.inner.put(&self.full(key), body).await
+    }
+
+    async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
+        self.inner.put_guarded(&self.full(key), body, guard).await
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {

@@ -3,8 +3,11 @@
 //! Everything rests on create-if-absent: of two creators of one name exactly one may win. Some stores accept the condition and ignore
 //! it, and some check it and then write without holding the name. So the probe creates one key twice, reads back whose bytes are
 //! there, and then races several creators; a store that lets a second one win is refused with that reason.
+//!
+//! A process that is killed while it probes leaves objects behind. Their names say when it began, so that a later one can
+//! tell them from those of a process that probes at this moment: [`remove_old_probes`].
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -23,6 +26,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Creators in one race, and races.
 const RACERS: usize = 8;
 const RACES: usize = 2;
+/// Folder of all probes.
+const PROBES: &str = "probe/";
+/// Objects of a probe that began longer ago belong to a process that did not live to remove them. Far more than
+/// [`PROBE_LIMIT`], because two machines' clocks are compared.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// Why a store cannot be used. `Display` says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +132,7 @@ impl ProbeError {
             | StoreErrorKind::Conflict
             | StoreErrorKind::Corrupt
             | StoreErrorKind::Invalid
+            | StoreErrorKind::Withdrawn
             | StoreErrorKind::Other => Self::Other { store, source },
         }
     }
@@ -136,10 +145,38 @@ pub async fn probe(store: &dyn ObjectStore) -> Result<(), ProbeError> {
 }
 
 async fn probe_within(store: &dyn ObjectStore, limit: Duration) -> Result<(), ProbeError> {
-    let probe = Probe { store, folder: format!("probe/{}/", unique_name()), limit, deadline: Instant::now() + limit };
+    let probe = Probe { store, folder: folder_at(unix_seconds()), limit, deadline: Instant::now() + limit };
     let checked = probe.check().await;
     let removed = probe.remove().await;
     checked.and(removed)
+}
+
+/// Removes what probes left behind that began an hour ago or more; returns how many objects.
+///
+/// # Errors
+/// When the store does not list or delete them; nothing depends on it.
+pub async fn remove_old_probes(store: &dyn ObjectStore) -> Result<usize, StoreError> {
+    let before = unix_seconds().saturating_sub(ABANDONED_AFTER.as_secs());
+    let listed = store.list(PROBES, None).await?;
+    let is_old = |key: &str| began_at(key).is_some_and(|began| began <= before);
+    let old: Vec<String> = listed.into_iter().map(|object| object.key).filter(|key| is_old(key)).collect();
+    if !old.is_empty() {
+        store.delete(&old).await?;
+    }
+    Ok(old.len())
+}
+
+fn folder_at(seconds: u64) -> String {
+    format!("{PROBES}{seconds:010}-{}/", unique_name())
+}
+
+/// When the probe began that an object belongs to, in seconds since the Unix epoch.
+fn began_at(key: &str) -> Option<u64> {
+    key.strip_prefix(PROBES)?.split_once('-')?.0.parse().ok()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 struct Probe<'a> {
@@ -277,6 +314,18 @@ mod tests {
         let store = MemoryStore::new();
         probe(&store).await.unwrap();
         assert!(store.objects().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_killed_probes_left_is_removed_and_what_others_are_probing_with_stays() {
+        let store = MemoryStore::new();
+        let (old, fresh, foreign) = (folder_at(unix_seconds() - 3601), folder_at(unix_seconds() - 60), "probe/mine-1");
+        for key in [format!("{old}twice"), format!("{old}race-0"), format!("{fresh}race-0"), foreign.to_owned()] {
+            store.put(&key, Bytes::from_static(b"x")).await.unwrap();
+        }
+        assert_eq!(remove_old_probes(&store).await.unwrap(), 2);
+        let left: Vec<String> = store.objects().into_keys().collect();
+        assert_eq!(left, [format!("{fresh}race-0"), foreign.to_owned()]);
     }
 
     #[tokio::test]

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::StoreError;
+use crate::error::{Operation, StoreError};
+
+/// Asked by a store right before a write takes effect; false: it must not, any more.
+pub type Guard = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What [`ObjectStore::create`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,15 @@ pub struct OpenUpload {
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Writes an object. Idempotent, because no name is ever written with two contents.
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError>;
+
+    /// [`put`](Self::put), unless `guard` withdraws it: asked as late as the store can, and at least before anything is sent.
+    /// A withdrawn write is `StoreErrorKind::Withdrawn` and not done.
+    async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
+        if guard() {
+            return self.put(key, body).await;
+        }
+        Err(StoreError::withdrawn(Operation::Put, key, self.describe()))
+    }
 
     /// Writes an object from a local file. A local store may share the file's storage with the object (hard link), so the file
     /// must never be written to again; it may be removed.

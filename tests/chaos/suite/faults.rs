@@ -64,8 +64,7 @@ fn assert_undisturbed(running: &Running, status: &Value) {
     assert_eq!(status["generation"], 1, "{}", running.log());
 }
 
-// Open fault: red, see tests/README.md. Not run until it is understood.
-#[allow(dead_code, reason = "an open fault")]
+#[test]
 fn faults_of_the_bucket_and_an_outage_restart_nothing_and_lose_nothing() {
     let mut random = Random::shown("faults");
     let faults = number("WEIR_CHAOS_FAULTS", 40);

@@ -101,3 +101,9 @@ fn restore_every_checkpoint(job: &Job) {
 fn aborted_checkpoints_and_kills_leave_little_behind_and_every_retained_checkpoint_restores() {
     check("garbage in a directory", &Place::Own);
 }
+
+#[test]
+fn aborted_checkpoints_and_kills_leave_little_behind_in_a_bucket() {
+    let bucket = crate::faults::Bucket::start();
+    check("garbage in a bucket", &bucket.place("garbage"));
+}

@@ -149,8 +149,7 @@ fn nothing_is_lost_or_doubled_whenever_the_process_is_killed() {
     kill_again_and_again("rocksdb, parallelism 2", kills(), &plan(kills()), &Place::Own);
 }
 
-// Open fault: red, see tests/README.md. Not run until it is understood.
-#[allow(dead_code, reason = "an open fault")]
+#[test]
 fn nothing_is_lost_or_doubled_by_kills_with_state_in_memory_and_one_subtask() {
     let plan = Plan { parallelism: 1, backend: "Memory", ..plan(fewer()) };
     kill_again_and_again("memory, parallelism 1", fewer(), &plan, &Place::Own);

@@ -93,6 +93,11 @@ impl Store {
                     heaps.garbage_objects += 1;
                 }
                 Some(_) => heaps.unnamed += length,
+                // Of a process that was killed while it probed; removed when it is an hour old.
+                None if key.starts_with("probe/") => {
+                    heaps.garbage += length;
+                    heaps.garbage_objects += 1;
+                }
                 None => assert!(layout::parse_journal_key(key).is_some(), "{key} is none of Weir's names"),
             }
         }

@@ -3,31 +3,31 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use weir_protocol::coordinator::{AbortCause, Action, Deployment, Event};
 use weir_protocol::journal::{CheckpointEntry, JournalAction};
 use weir_protocol::{CheckpointId, Manifest, Millis};
+use weir_storage::StoreErrorKind;
 
 use super::deploy::{DeployError, deploy};
 use super::{Exit, Shell};
 use crate::io::Io;
-use crate::journal::MAX_DECISION_AGE;
 use crate::message::Order;
+use crate::pulse::Decision;
 use crate::random::random_unit;
 use crate::retry::read_checked;
 use crate::savepoint::copy_savepoint;
 use crate::sweep;
 
 impl Shell {
-    /// Carries out an action that was decided at `decided`, or starts what does.
-    pub(super) fn perform(&mut self, action: Action, decided: Instant, now: Millis) {
+    /// Carries out an action, or starts what does.
+    pub(super) fn perform(&mut self, action: Action, decision: &Decision, now: Millis) {
         match action {
-            Action::Journal(call) => self.call_journal(call, decided),
+            Action::Journal(call) => self.call_journal(call, decision),
             Action::Deploy(deployment) => self.deploy(*deployment),
             Action::Cancel { reason } => self.cancel(&reason),
             Action::Trigger(barrier) => self.worker.tell(Order::Trigger(barrier)),
             Action::Abort { checkpoint, cause } => self.abort(checkpoint, &cause),
-            Action::PutManifest { checkpoint, key, bytes } => self.put_manifest(checkpoint, key, bytes.into(), decided),
+            Action::PutManifest { checkpoint, key, bytes } => self.put_manifest(checkpoint, key, bytes.into(), decision),
             Action::Commit { checkpoint, handles } => {
                 let generation = self.machine.generation().unwrap_or_default();
                 self.commits.commit(generation, checkpoint, handles);
@@ -39,8 +39,8 @@ impl Shell {
             Action::EndTasks => self.cancel("all output is committed"),
             Action::CopySavepoint { name, checkpoint } => self.copy_savepoint(name, checkpoint),
             Action::LoadManifest(entry) => drop(self.spawn(async move |io| load_manifest(&io, entry).await)),
-            Action::ListObjects => self.list_objects(decided),
-            Action::DeleteObjects(keys) => self.delete_objects(keys, decided),
+            Action::ListObjects => self.list_objects(decision),
+            Action::DeleteObjects(keys) => self.delete_objects(keys, decision),
             Action::Completed(entry) => self.completed(&entry, now),
             Action::Answer { request, result } => {
                 self.waiting.answer(request, result, &self.io.options.objects.describe());
@@ -65,10 +65,10 @@ impl Shell {
         self.jobs.spawn(async move { shared.answer(call.await) })
     }
 
-    fn call_journal(&mut self, call: JournalAction, decided: Instant) {
-        let io = Arc::clone(&self.io);
+    fn call_journal(&mut self, call: JournalAction, decision: &Decision) {
+        let (io, decision) = (Arc::clone(&self.io), decision.clone());
         self.jobs.spawn(async move {
-            if let Some(answer) = io.journal.execute(call, decided).await {
+            if let Some(answer) = io.journal.execute(call, &decision).await {
                 io.answer(answer);
             }
         });
@@ -108,9 +108,10 @@ impl Shell {
         self.worker.tell(Order::Abort(generation, checkpoint));
     }
 
-    fn put_manifest(&mut self, checkpoint: CheckpointId, key: String, bytes: Bytes, decided: Instant) {
+    fn put_manifest(&mut self, checkpoint: CheckpointId, key: String, bytes: Bytes, decision: &Decision) {
+        let decision = decision.clone();
         let call =
-            async move |io: Arc<Io>| Event::ManifestStored(checkpoint, put_once(&io, &key, bytes, decided).await);
+            async move |io: Arc<Io>| Event::ManifestStored(checkpoint, put_once(&io, &key, bytes, &decision).await);
         let handle = self.spawn(call);
         self.publishing = Some((checkpoint, handle));
     }
@@ -122,18 +123,24 @@ impl Shell {
         });
     }
 
-    fn delete_objects(&mut self, keys: Vec<String>, decided: Instant) {
+    fn delete_objects(&mut self, keys: Vec<String>, decision: &Decision) {
+        let decision = decision.clone();
         tracing::debug!(objects = keys.len(), first = keys.first(), "deleting what nothing names");
-        self.spawn(async move |io| sweep::delete_objects(&*io.options.objects, keys, decided).await);
+        self.spawn(async move |io| sweep::delete_objects(&*io.options.objects, keys, &decision).await);
     }
 
-    fn list_objects(&mut self, decided: Instant) {
+    fn list_objects(&mut self, decision: &Decision) {
+        let decision = decision.clone();
         let generation = self.machine.generation().unwrap_or_default();
         self.spawn(async move |io| {
             let objects = &*io.options.objects;
-            let aborted = sweep::abort_uploads(objects, generation, decided, &io.trouble).await;
+            let aborted = sweep::abort_uploads(objects, generation, &decision, &io.trouble).await;
             if aborted > 0 {
                 tracing::info!(aborted, "aborted uploads that older generations left open");
+            }
+            let probes = sweep::remove_old_probes(objects, &decision).await;
+            if probes > 0 {
+                tracing::info!(objects = probes, "removed what processes left that were killed while they probed the storage");
             }
             sweep::list_objects(objects, &io.trouble).await
         });
@@ -150,15 +157,13 @@ impl Shell {
 }
 
 /// One attempt to store a manifest; a failure is answered after a wait, and the coordinator asks again if it still reigns.
-async fn put_once(io: &Io, key: &str, bytes: Bytes, decided: Instant) -> bool {
-    if decided.elapsed() > MAX_DECISION_AGE {
-        return false;
-    }
-    match io.options.objects.put(key, bytes).await {
+async fn put_once(io: &Io, key: &str, bytes: Bytes, decision: &Decision) -> bool {
+    match io.options.objects.put_guarded(key, bytes, decision.guard()).await {
         Ok(()) => {
             io.publishing.lock().reset();
             true
         }
+        Err(error) if error.kind == StoreErrorKind::Withdrawn => false,
         Err(error) => {
             io.trouble.tell(&error);
             let wait = io.publishing.lock().next_wait();

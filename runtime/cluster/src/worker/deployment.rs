@@ -13,7 +13,7 @@ use weir_engine::element::{AlignmentMode, Barrier as FlowBarrier};
 use weir_engine::graph::{JobGraph, NodeKind};
 use weir_engine::task::{SubtaskAck, TaskEvent};
 use weir_protocol::coordinator::{Barrier, OperatorReport, TaskAck, TaskId};
-use weir_protocol::{CheckpointId, Generation, JobId, Manifest, MaxParallelism, OperatorId, SubtaskIndex, WorkerIndex};
+use weir_protocol::{CheckpointId, Generation, JobId, Manifest, ManifestKind, MaxParallelism, OperatorId, SubtaskIndex, WorkerIndex};
 use weir_state::{BackendKind, MemoryBudget, RestoreChain, StoreConfig, WorkerStore};
 
 use super::acks::Acks;
@@ -126,6 +126,7 @@ impl Current {
                 checkpoint: barrier.checkpoint,
                 generation: barrier.generation,
                 triggered_at_us: u64::try_from(barrier.triggered_at.0).unwrap_or(0).saturating_mul(1000),
+                is_final: barrier.kind == ManifestKind::Final,
             });
         }
     }

@@ -1,6 +1,6 @@
 //! The target directory: checked before a job runs, created when it does, made durable after each change.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -50,14 +50,9 @@ pub(super) fn sync(directory: &Path) -> Result<(), FileSinkError> {
         .map_err(|source| FileSinkError::Sync { path: directory.to_owned(), source })
 }
 
+/// The file has no name (`O_TMPFILE`), so that a process that is killed here leaves nothing behind.
 fn probe(directory: &Path) -> io::Result<()> {
-    let path = directory.join(format!(".weir-probe-{}", std::process::id()));
-    OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    match fs::remove_file(&path) {
-        // Removed by another probe of this process.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    tempfile::tempfile_in(directory).map(drop)
 }
 
 /// The directory above; for a single relative name the current one.

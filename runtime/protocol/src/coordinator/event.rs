@@ -27,6 +27,8 @@ pub enum Event {
     Start,
     /// Time has passed.
     Tick,
+    /// The process stood still, and somebody else may reign by now: nothing is written before the journal says otherwise.
+    PauseSuspected,
 
     /// Answer to [`JournalAction::List`](crate::journal::JournalAction::List): newest first, or `None` if it failed.
     JournalListed(Option<Vec<Sequence>>),

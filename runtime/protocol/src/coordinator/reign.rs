@@ -59,11 +59,18 @@ impl Reign {
     pub fn observe(&mut self, now: Millis) {
         self.confirmed_now = false;
         let gap = self.seen.map_or(0, |seen| now.since(seen));
-        if gap > PAUSE_SUSPECTED_MS && self.claimed {
+        if gap > PAUSE_SUSPECTED_MS {
+            self.suspect();
+        }
+        self.seen = Some(now);
+    }
+
+    /// The process may have been stopped and replaced.
+    pub fn suspect(&mut self) {
+        if self.claimed {
             self.suspect = true;
             self.journal.pause_trimming();
         }
-        self.seen = Some(now);
     }
 
     pub fn head(&self) -> Option<&Head> {

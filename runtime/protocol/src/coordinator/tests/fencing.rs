@@ -55,6 +55,25 @@ fn after_a_pause_nothing_is_written_before_the_reign_is_confirmed() {
 }
 
 #[test]
+fn after_a_suspected_pause_nothing_is_written_before_the_reign_is_confirmed() {
+    let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
+    sim.hold.acks = true;
+    sim.advance(100);
+    let barrier = barrier(&sim.take());
+    sim.usurp();
+    sim.hold.lists = true;
+    sim.send(Event::PauseSuspected);
+    for event in sim.acks(barrier) {
+        sim.send(event);
+    }
+    let actions = sim.take();
+    assert_eq!(writes(&actions), [""; 0]);
+    assert!(actions.contains(&Action::Journal(JournalAction::List)));
+    sim.release();
+    assert_eq!(names(&sim.take()), ["cancel", "leave"]);
+}
+
+#[test]
 fn after_a_pause_without_a_successor_everything_goes_on() {
     let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
     sim.hold.acks = true;
