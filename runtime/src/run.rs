@@ -35,8 +35,8 @@ use console::Console;
 use live::Ends;
 use session::{End, Session};
 
-/// Threads beside one for each slot: for uploads, runs, the coordinator and everything else behind the stream.
-const BACKGROUND_THREADS: usize = 1;
+/// Threads for the coordinator and everything else behind the stream. Subtasks have one for each slot.
+const CONTROL_THREADS: usize = 1;
 /// How long blocking work may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 /// Below the work directory: what the job itself keeps there.
@@ -59,21 +59,27 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     if let Some(records) = console.records().filter(|_| live) {
         weir_connectors::print::instead_of_stdout(Arc::new(parking_lot::Mutex::new(records)));
     }
-    let threads = loaded.job.slots as usize + BACKGROUND_THREADS;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().thread_name("weir").build();
-    let runtime = runtime.map_err(Refusal::failed)?;
+    let runtime = threads("weir", CONTROL_THREADS)?;
+    let flow = threads("weir-flow", loaded.job.slots as usize)?;
     let ended = runtime.block_on(async {
         let options = options(&loaded, &place, jobs, &work_dir).await?;
+        let options = RunOptions { flow: Some(flow.handle().clone()), ..options };
         refuse_early(&options).await?;
         let session = Session { console, ends: Ends::of(&graph), live };
         session.run(options, &work_dir, flags.metrics_addr.as_ref().unwrap_or(&Address::Default), &place.job_uri).await
     })?;
+    flow.shutdown_timeout(SHUTDOWN);
     runtime.shutdown_timeout(SHUTDOWN);
     let report = report_of(&loaded, &place, &ended, started);
     let written = flags.report.as_deref().map_or(Ok(()), |path| write_report(&report, path));
     let exit = conclude(ended, &report)?;
     written.map(|()| exit)
+}
+
+fn threads(name: &str, count: usize) -> Result<tokio::runtime::Runtime, Refusal> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().thread_name(name).build();
+    runtime.map_err(Refusal::failed)
 }
 
 /// What a run is given. Nothing is asked of the storage yet.

@@ -64,7 +64,9 @@ impl JournalCalls {
             JournalAction::Create { sequence, bytes } => {
                 Event::JournalCreated(sequence, self.create(sequence, &bytes).await)
             }
-            JournalAction::Delete { sequence } => Event::JournalDeleted(sequence, self.delete(sequence, decision).await),
+            JournalAction::Delete { sequence } => {
+                Event::JournalDeleted(sequence, self.delete(sequence, decision).await)
+            }
             JournalAction::Opened
             | JournalAction::Appended { .. }
             | JournalAction::NotAppended

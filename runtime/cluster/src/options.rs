@@ -56,6 +56,9 @@ pub struct RunOptions {
     pub sample_interval: Duration,
     /// Whether the store is probed for create-if-absent at the start.
     pub probe: bool,
+    /// Where subtasks run; `None`: with everything else. On a runtime of their own, user code, reads of state and writes of
+    /// sinks that block cannot hold up the coordinator.
+    pub flow: Option<tokio::runtime::Handle>,
     /// Planted defects.
     pub defects: Defects,
 }
@@ -80,6 +83,7 @@ impl RunOptions {
             metrics: prometheus::Registry::new(),
             sample_interval: SAMPLE_INTERVAL,
             probe: true,
+            flow: None,
             defects: Defects::default(),
         }
     }

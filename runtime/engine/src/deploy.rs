@@ -26,6 +26,8 @@ pub struct DeployEnv {
     pub alignment: AlignmentMode,
     /// The checkpoint that the deployment starts from, 0 if none.
     pub restored: weir_protocol::CheckpointId,
+    /// Where subtasks run. What they leave to others (preparing output, reports) runs on the runtime that starts them.
+    pub flow: tokio::runtime::Handle,
 }
 
 /// All subtasks of a job, running.
@@ -42,7 +44,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Starts all subtasks on the current tokio runtime.
+    /// Starts all subtasks on `env.flow`, and what works behind them on the current tokio runtime.
     pub fn start(tasks: Vec<BuiltTask>, metrics: MetricsTable, env: &DeployEnv) -> Self {
         let (mut sources, mut others, mut aborts, mut loads) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
         let subtasks = tasks.len();
@@ -68,12 +70,12 @@ impl Deployment {
                 TaskBody::Source(source) => {
                     sources.push(tx);
                     let name = name.clone();
-                    set.spawn(async move { (name, source.run(task_env).await) })
+                    set.spawn_on(async move { (name, source.run(task_env).await) }, &env.flow)
                 }
                 TaskBody::Operator(head) => {
                     others.push(tx);
                     let name = name.clone();
-                    set.spawn(async move { (name, run_operator_task(head, task_env).await) })
+                    set.spawn_on(async move { (name, run_operator_task(head, task_env).await) }, &env.flow)
                 }
             };
             names.insert(abort.id(), name);

@@ -131,7 +131,19 @@ impl TaskEnv {
         let (lane, items) = mpsc::unbounded_channel();
         let lane_future = run_lane(subtask, items, events.clone(), clock.clone());
         (
-            Self { operator, subtask, control, events, clock, store, alignment, restored, load: Arc::default(), is_over: false, lane },
+            Self {
+                operator,
+                subtask,
+                control,
+                events,
+                clock,
+                store,
+                alignment,
+                restored,
+                load: Arc::default(),
+                is_over: false,
+                lane,
+            },
             lane_future,
         )
     }

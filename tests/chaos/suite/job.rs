@@ -1,4 +1,5 @@
-//! A job with a directory of its own: input, manifest, storage, output. All of it is gone with its value.
+//! A job with a directory of its own: input, manifest, storage, output. All of it is gone with its value, unless the test
+//! fails: then it stays, and its place is shown.
 
 use std::cell::Cell;
 use std::fs;
@@ -67,7 +68,7 @@ pub enum Place {
 }
 
 pub struct Job {
-    directory: TempDir,
+    directory: Option<TempDir>,
     pub input: Input,
     spec: Value,
     uri: String,
@@ -101,7 +102,7 @@ impl Job {
             let (section, field) = section.split_once('.').unwrap();
             spec[section][field] = value.clone();
         }
-        let job = Self { directory, input, spec, uri, options, starts: Cell::new(0) };
+        let job = Self { directory: Some(directory), input, spec, uri, options, starts: Cell::new(0) };
         job.write_manifest();
         job
     }
@@ -124,7 +125,7 @@ impl Job {
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        self.directory.as_ref().expect("gone with the job only").path()
     }
 
     pub fn manifest(&self) -> PathBuf {
@@ -211,5 +212,15 @@ impl Job {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(directory) = self.directory.take()
+        {
+            println!("what the test left is in {}", directory.keep().display());
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::job::{Job, Place, Plan};
+use crate::job::{FULL_SPEED, Job, Place, Plan};
 use crate::oracle;
 use crate::process::Running;
 use crate::random::{Random, number};
@@ -74,13 +74,14 @@ pub fn start_and_kill(job: &Job, random: &mut Random, aim: Aim, work: &str) -> L
         Aim::Checkpoint => {
             running.until_running();
             sleep(Duration::from_micros(random.between(10_000, 350_000)));
-            running.until("in a checkpoint", Duration::from_secs(60), |status| status["in_flight"].is_u64());
+            running.until_just("in a checkpoint", Duration::from_secs(60), |status| status["in_flight"].is_u64());
             sleep(Duration::from_micros(random.below(8000)));
         }
         Aim::Restore => {
             let phases = ["deploying", "running"];
-            running
-                .until("deploying", Duration::from_secs(60), |status| phases.contains(&&*Running::phase(Some(status))));
+            running.until_just("deploying", Duration::from_secs(60), |status| {
+                phases.contains(&&*Running::phase(Some(status)))
+            });
             sleep(Duration::from_micros(random.below(3000)));
         }
     }
@@ -122,12 +123,39 @@ fn kill_again_and_again(name: &str, kills: u64, plan: &Plan, place: &Place) {
         }
     }
     let last = job.finish("work");
+    // What a restart would mend is a fault all the same.
+    assert_eq!(last.report()["restarts"], serde_json::json!([]), "{}", last.log());
     println!("{name}: {kills} kills: {landings:?}; generations: {}", last.report()["generation"]);
     job.judge_finished();
     let inside_checkpoints = landings.share(&[Landing::Checkpoint, Landing::Commit]);
     let inside_restores = landings.share(&[Landing::Restore]);
     println!("{name}: {inside_checkpoints:.2} in checkpoints, {inside_restores:.2} in restores");
     assert!(inside_checkpoints >= 0.2 && inside_restores >= 0.1, "the kills missed: {landings:?}");
+}
+
+/// At full speed much more is under way at once: early runs, thousands of timers due together, many files of output.
+fn kill_at_full_speed(name: &str, kills: u64, plan: &Plan) {
+    let mut random = Random::shown(name);
+    let job = Job::new(plan, &Place::Own, &mut random);
+    let mut killed = 0;
+    while killed < kills {
+        if random.below(2) == 0 {
+            let _ = fs::remove_dir_all(job.work("work"));
+        }
+        let mut running = job.start("work", &FULL_SPEED);
+        running.until_running();
+        sleep(Duration::from_micros(random.below(300_000)));
+        if running.ended().is_some() {
+            break;
+        }
+        running.kill();
+        killed += 1;
+    }
+    let last = job.finish("work");
+    println!("{name}: {killed} kills");
+    assert!(killed >= kills / 2, "the input was used up after {killed} kills");
+    assert_eq!(last.report()["restarts"], serde_json::json!([]), "{}", last.log());
+    job.judge_finished();
 }
 
 /// Input for so many kills: no run between two of them reads for longer than a second.
@@ -165,4 +193,11 @@ fn nothing_is_lost_or_doubled_by_kills_with_three_subtasks() {
 fn nothing_is_lost_or_doubled_by_kills_with_checkpoints_in_a_bucket() {
     let bucket = crate::faults::Bucket::start();
     kill_again_and_again("bucket", fewer(), &plan(fewer()), &bucket.place("kill"));
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_kills_at_full_speed() {
+    let lines = fewer() * 40_000;
+    kill_at_full_speed("memory, full speed", fewer(), &Plan { parallelism: 1, backend: "Memory", lines, ..plan(1) });
+    kill_at_full_speed("rocksdb, full speed", fewer(), &Plan { lines, ..plan(1) });
 }

@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_micros(300);
+/// Between two looks at something that is waited for. Each is a request to the job.
+const LOOK: Duration = Duration::from_millis(3);
+/// The same for a moment that is short, and is to be hit.
+const KEEN: Duration = Duration::from_micros(300);
 /// How long an answer over the socket may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of a log that a failing test shows.
@@ -46,12 +48,17 @@ impl Running {
         self.child.wait().unwrap();
     }
 
-    pub fn ended(&mut self) -> Option<i32> {
-        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for the end; returns the exit code.
     pub fn wait(&mut self, limit: Duration) -> i32 {
+        let status = self.wait_status(limit);
+        status.code().unwrap_or_else(|| panic!("the process ended with {status}\n{}", self.log()))
+    }
+
+    fn wait_status(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(code) = self.ended() {
@@ -67,10 +74,10 @@ impl Running {
 
     /// Waits until the job has finished all input and committed all output.
     pub fn finish(&mut self, limit: Duration) {
-        let code = self.wait(limit);
-        assert_eq!(code, 0, "{}", self.log());
-        let outcome = self.report()["outcome"].clone();
-        assert_eq!(outcome, "finished", "{}", self.log());
+        let ended = self.wait_status(limit);
+        let report = std::fs::read_to_string(&self.report).unwrap_or_else(|error| format!("no report: {error}"));
+        assert!(ended.success(), "the process ended with {ended}\n{report}\n{}", self.log());
+        assert_eq!(self.report()["outcome"], "finished", "{report}\n{}", self.log());
     }
 
     pub fn report(&self) -> Value {
@@ -91,7 +98,22 @@ impl Running {
     }
 
     /// Waits until `enough` says so of a status.
-    pub fn until(&mut self, what: &str, limit: Duration, mut enough: impl FnMut(&Value) -> bool) -> Value {
+    pub fn until(&mut self, what: &str, limit: Duration, enough: impl FnMut(&Value) -> bool) -> Value {
+        self.look_until(what, limit, LOOK, enough)
+    }
+
+    /// The same, so that the moment is met that `enough` describes.
+    pub fn until_just(&mut self, what: &str, limit: Duration, enough: impl FnMut(&Value) -> bool) -> Value {
+        self.look_until(what, limit, KEEN, enough)
+    }
+
+    fn look_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        pause: Duration,
+        mut enough: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status();
@@ -102,7 +124,7 @@ impl Running {
                 panic!("the process ended with {code} before {what}\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "not {what} after {limit:?}: {status:?}\n{}", self.log());
-            sleep(LOOK);
+            sleep(pause);
         }
     }
 

@@ -40,7 +40,7 @@ fn check(name: &str, zombies: u64, place: &Place) {
         reigning.until_checkpoints(1, CHECKPOINT);
         sleep(Duration::from_micros(random.below(200_000)));
         if zombie % 3 == 0 {
-            reigning.until("in a checkpoint", CHECKPOINT, |status| status["in_flight"].is_u64());
+            reigning.until_just("in a checkpoint", CHECKPOINT, |status| status["in_flight"].is_u64());
             in_checkpoint += 1;
             sleep(Duration::from_micros(random.below(8000)));
         }

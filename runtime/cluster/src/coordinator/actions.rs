@@ -27,7 +27,9 @@ impl Shell {
             Action::Cancel { reason } => self.cancel(&reason),
             Action::Trigger(barrier) => self.worker.tell(Order::Trigger(barrier)),
             Action::Abort { checkpoint, cause } => self.abort(checkpoint, &cause),
-            Action::PutManifest { checkpoint, key, bytes } => self.put_manifest(checkpoint, key, bytes.into(), decision),
+            Action::PutManifest { checkpoint, key, bytes } => {
+                self.put_manifest(checkpoint, key, bytes.into(), decision)
+            }
             Action::Commit { checkpoint, handles } => {
                 let generation = self.machine.generation().unwrap_or_default();
                 self.commits.commit(generation, checkpoint, handles);
@@ -140,7 +142,10 @@ impl Shell {
             }
             let probes = sweep::remove_old_probes(objects, &decision).await;
             if probes > 0 {
-                tracing::info!(objects = probes, "removed what processes left that were killed while they probed the storage");
+                tracing::info!(
+                    objects = probes,
+                    "removed what processes left that were killed while they probed the storage"
+                );
             }
             sweep::list_objects(objects, &io.trouble).await
         });

@@ -13,7 +13,9 @@ use weir_engine::element::{AlignmentMode, Barrier as FlowBarrier};
 use weir_engine::graph::{JobGraph, NodeKind};
 use weir_engine::task::{SubtaskAck, TaskEvent};
 use weir_protocol::coordinator::{Barrier, OperatorReport, TaskAck, TaskId};
-use weir_protocol::{CheckpointId, Generation, JobId, Manifest, ManifestKind, MaxParallelism, OperatorId, SubtaskIndex, WorkerIndex};
+use weir_protocol::{
+    CheckpointId, Generation, JobId, Manifest, ManifestKind, MaxParallelism, OperatorId, SubtaskIndex, WorkerIndex,
+};
 use weir_state::{BackendKind, MemoryBudget, RestoreChain, StoreConfig, WorkerStore};
 
 use super::acks::Acks;
@@ -110,6 +112,7 @@ impl Current {
             store: Arc::clone(&self.store),
             alignment: alignment(options.job.checkpoint.mode),
             restored: self.restored.as_ref().map_or(CheckpointId(0), |manifest| manifest.checkpoint),
+            flow: options.flow.clone().unwrap_or_else(tokio::runtime::Handle::current),
         };
         self.acks = Acks::new(stateful_tasks(&graph, parallelism));
         self.stateful_subtasks = graph.stateful_subtasks(parallelism);

@@ -154,6 +154,7 @@ async fn drive(how: &Run, graph: Graph) -> Result<(), String> {
         store: store.clone(),
         alignment: AlignmentMode::ExactlyOnce,
         restored: CheckpointId(0),
+        flow: tokio::runtime::Handle::current(),
     };
     let deployment = Deployment::start(tasks, metrics, &env);
     let mut ended = BTreeSet::new();
@@ -169,7 +170,12 @@ async fn drive(how: &Run, graph: Graph) -> Result<(), String> {
             if how.barriers || last {
                 (acks, epoch) = (0, epoch.next());
                 store.begin_epoch(epoch, stateful, Box::new(|_| ()));
-                deployment.inject(Barrier { checkpoint: epoch, generation: Generation(1), triggered_at_us: 0, is_final: false });
+                deployment.inject(Barrier {
+                    checkpoint: epoch,
+                    generation: Generation(1),
+                    triggered_at_us: 0,
+                    is_final: false,
+                });
             }
         }
         match reports.recv().await.expect("the deployment runs") {
