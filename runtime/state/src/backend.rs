@@ -260,6 +260,7 @@ impl<K: Key> Backend<K> {
     ///
     /// # Errors
     /// When the disk cannot be read.
+    #[expect(clippy::ptr_arg, reason = "it goes to the tables as `dyn Any`, which a slice cannot")]
     pub fn prefetch(&mut self, hashes: &[u64], keys: &Vec<K>) -> Result<(), StateError> {
         self.tables.iter_mut().try_for_each(|table| table.prefetch(hashes, keys))
     }

@@ -8,17 +8,16 @@ use crate::error::StateError;
 /// What a scan does with an entry: key and stored value; it may stop the scan.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StateError> + 'a;
 
+/// What a lookup of many keys does with a value that exists: the index of its key, and the stored value.
+pub(crate) type Found<'a> = dyn FnMut(usize, &[u8]) -> Result<(), StateError> + 'a;
+
 /// An ordered map from stored keys to stored values. Calls may block on the local disk.
 pub(crate) trait Past: Send + Sync + std::fmt::Debug {
     /// Passes the value of `key` to `found`, if there is one.
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8]) -> Result<(), StateError>) -> Result<(), StateError>;
 
     /// Passes the values that exist to `found`, with their index in `keys`, which ascend.
-    fn multi_get(
-        &self,
-        keys: &[&[u8]],
-        found: &mut dyn FnMut(usize, &[u8]) -> Result<(), StateError>,
-    ) -> Result<(), StateError>;
+    fn multi_get(&self, keys: &[&[u8]], found: &mut Found<'_>) -> Result<(), StateError>;
 
     /// Visits the entries of `lower..upper` in ascending or descending order.
     fn scan(&self, lower: &[u8], upper: &[u8], direction: Direction, visit: &mut Visit<'_>) -> Result<(), StateError>;

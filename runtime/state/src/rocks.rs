@@ -15,7 +15,7 @@ use rocksdb::{
 
 use crate::config::RocksTuning;
 use crate::error::StateError;
-use crate::past::{Direction, Past, Visit};
+use crate::past::{Direction, Found, Past, Visit};
 use crate::value::split_expiry;
 
 /// Options of the files that runs are written to.
@@ -170,11 +170,7 @@ impl Past for Rocks {
         }
     }
 
-    fn multi_get(
-        &self,
-        keys: &[&[u8]],
-        found: &mut dyn FnMut(usize, &[u8]) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
+    fn multi_get(&self, keys: &[&[u8]], found: &mut Found<'_>) -> Result<(), StateError> {
         let family = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("every database has it");
         let values = self.db.batched_multi_get_cf_opt(&family, keys, true, &self.read);
         for (index, value) in values.into_iter().enumerate() {

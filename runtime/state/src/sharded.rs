@@ -237,6 +237,12 @@ mod tests {
         mix(hash_again(&key))
     }
 
+    fn fill(table: &mut Sharded<Pair>, keys: impl Iterator<Item = u64>) {
+        for key in keys {
+            table.put(mixed(key), Pair(key, 0));
+        }
+    }
+
     #[test]
     fn entries_survive_splitting_and_sizing() {
         let mut table = Sharded::default();
@@ -260,11 +266,11 @@ mod tests {
     fn a_table_that_was_expected_is_nearly_full_and_never_resized() {
         for expected in [10_000, 100_000, 719_000, 1_000_000] {
             let mut table = Sharded::expecting(expected);
-            (0..SHARDS as u64 * 4).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+            fill(&mut table, 0..SHARDS as u64 * 4);
             (0..2 * SHARDS).for_each(|_| table.tend());
             let buckets = |table: &Sharded<Pair>| table.shards.iter().map(HashTable::num_buckets).sum::<usize>();
             let before = buckets(&table);
-            (0..expected as u64).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+            fill(&mut table, 0..expected as u64);
             // The odd shard may be fuller than expected.
             assert!(buckets(&table) <= before + before / 40, "{expected}");
             assert!(expected * 100 / before >= 60, "{expected} entries in {before} buckets");
@@ -276,7 +282,7 @@ mod tests {
         let max = weir_protocol::MaxParallelism::new(128).unwrap();
         let in_group = |key: &u64| weir_protocol::key_group(hash_again(key), max).0 == 3;
         let mut table = Sharded::expecting(SPLIT_AT);
-        (0..2_000_000u64).filter(in_group).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+        fill(&mut table, (0..2_000_000).filter(in_group));
         let sizes: Vec<_> = table.shards.iter().map(HashTable::len).collect();
         let mean = table.len() / SHARDS;
         assert!(sizes.iter().all(|&size| size > mean / 2 && size < mean * 2), "{sizes:?}");
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn a_sweep_in_slices_takes_every_entry_once() {
         let mut table = Sharded::expecting(5_000);
-        (0..5_000u64).for_each(|key| drop(table.put(mixed(key), Pair(key, 0))));
+        fill(&mut table, 0..5_000);
         let (mut cursor, mut taken) = (Cursor::default(), Vec::new());
         while table.sweep(&mut cursor, 37, |slot| slot.0 % 2 == 0, |slot| taken.push(slot.0)) {}
         taken.sort_unstable();

@@ -1,5 +1,7 @@
 //! The state engine against a reference model, across seals, aborts, restores and rescales, and with damaged storage.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod cluster;
 mod defects;
 mod durability;
