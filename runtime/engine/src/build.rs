@@ -38,7 +38,7 @@ pub enum BuildError {
         operator: OperatorId,
         /// Why.
         #[source]
-        source: StateError,
+        source: Box<StateError>,
     },
     /// A source or sink refused.
     #[error("operator {operator}: {source}")]

@@ -426,11 +426,8 @@ impl<S: Source> Task<S> {
         let since = env.clock.now_us();
         let order = tokio::select! {
             biased;
-            order = env.control.recv() => match order {
-                Some(order) => Some(order),
-                // Closed: the next turn of the loop sees it and ends.
-                None => None,
-            },
+            // `None` when closed: the next turn of the loop sees it and ends.
+            order = env.control.recv() => order,
             () = tokio::time::sleep(delay) => None,
         };
         env.load

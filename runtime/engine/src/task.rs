@@ -117,7 +117,7 @@ struct LaneItem {
 
 impl TaskEnv {
     /// An environment, and the future that does the subtask's work behind the stream.
-    #[allow(clippy::too_many_arguments, reason = "plain assembly, called once")]
+    #[expect(clippy::too_many_arguments, reason = "plain assembly, called once")]
     pub fn new(
         operator: OperatorId,
         subtask: u32,

@@ -47,5 +47,5 @@ pub(crate) fn state_error(ctx: &OperatorContext, error: StateError) -> TaskError
 
 /// Names a refusal of state at the start.
 pub(crate) fn refused(ctx: &OperatorContext) -> impl Fn(StateError) -> BuildError + '_ {
-    |source| BuildError::State { operator: ctx.operator.clone(), source }
+    |source| BuildError::State { operator: ctx.operator.clone(), source: Box::new(source) }
 }

@@ -127,11 +127,14 @@ impl<K: Key> States<'_, K> {
     }
 }
 
+/// Combines a record into the one that a reducing state holds.
+type Combine<V> = dyn Fn(&mut V, V) + Send + Sync;
+
 /// Names a reducing state.
 #[derive(Clone)]
 pub struct ReducingHandle<V> {
     value: ValueHandle<V>,
-    f: Arc<dyn Fn(&mut V, V) + Send + Sync>,
+    f: Arc<Combine<V>>,
 }
 
 /// Names an aggregating state.
@@ -510,7 +513,7 @@ pub(crate) fn open_function<K: Key, P>(
     open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
 ) -> Result<P, BuildError> {
     open(&mut States { backend: &mut core.backend }).map_err(|error| match error.downcast::<StateError>() {
-        Ok(source) => BuildError::State { operator: ctx.operator.clone(), source: *source },
+        Ok(source) => BuildError::State { operator: ctx.operator.clone(), source },
         Err(other) => BuildError::User { operator: ctx.operator.clone(), message: other.to_string() },
     })
 }
