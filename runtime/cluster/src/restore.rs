@@ -4,6 +4,7 @@
 //! manifest names it and a job needs nothing outside its prefix.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use weir_protocol::coordinator::Deployment;
@@ -50,8 +51,8 @@ pub(crate) async fn read_restored(io: &Io, deployment: &Deployment) -> Result<Re
     let own = &*io.options.objects;
     let mut known: BTreeMap<CheckpointId, Manifest> = BTreeMap::new();
     for entry in deployment.checkpoint.iter().chain(&deployment.replay) {
-        if !known.contains_key(&entry.id) {
-            known.insert(entry.id, read_manifest(io, own, &entry.manifest, entry.id).await?);
+        if let Entry::Vacant(unknown) = known.entry(entry.id) {
+            unknown.insert(read_manifest(io, own, &entry.manifest, entry.id).await?);
         }
     }
     let replay = deployment.replay.iter().map(|entry| (entry.id, known[&entry.id].sinks.clone())).collect();

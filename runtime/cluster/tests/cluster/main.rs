@@ -1,5 +1,7 @@
 //! Whole jobs in one process, against a store in memory: recovery, checkpoints, savepoints, zombies, outages, endings.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod parts;
 mod world;
 
