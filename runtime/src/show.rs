@@ -99,7 +99,7 @@ pub(crate) fn count_of(count: u64, what: &str) -> String {
 pub(crate) fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value.abs() {
-        v if v == 0.0 => "0 %".to_owned(),
+        0.0 => "0 %".to_owned(),
         v if v >= 9.95 => format!("{value:.0} %"),
         v if v >= 0.995 => format!("{value:.1} %"),
         v if v >= 0.0995 => format!("{value:.2} %"),

@@ -1,6 +1,7 @@
 //! The pieces of a drawing: a scale with round ticks, text made safe, bars. Pure.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use crate::show;
 
@@ -33,9 +34,9 @@ impl Scale {
         (0..=self.span_us / step).map(move |index| (self.x(index * step), label(index * step)))
     }
 
-    /// A bar from `from` to `to`, at least [`LEAST_BAR`] wide. `class` styles it, `title` is shown when pointed at.
-    pub(super) fn bar(&self, out: &mut String, class: &str, y: f64, height: f64, from: u64, to: u64, title: &str) {
-        let (x, end) = (self.x(from), self.x(to));
+    /// A bar over `us`, at least [`LEAST_BAR`] wide. `class` styles it, `title` is shown when pointed at.
+    pub(super) fn bar(&self, out: &mut String, class: &str, (y, height): (f64, f64), us: Range<u64>, title: &str) {
+        let (x, end) = (self.x(us.start), self.x(us.end));
         let width = (end - x).max(LEAST_BAR);
         // A bar that begins at the right end must not leave the drawing.
         let x = x.min(self.left + self.width - width);
@@ -120,7 +121,7 @@ mod tests {
     fn bars_stay_inside_and_are_seen() {
         let scale = Scale::new(100.0, 800.0, 1000);
         let mut out = String::new();
-        scale.bar(&mut out, "sync", 0.0, 10.0, 5_000, 5_000, "a < b");
+        scale.bar(&mut out, "sync", (0.0, 10.0), 5_000..5_000, "a < b");
         assert_eq!(
             out,
             "<rect class=\"sync\" x=\"898.50\" y=\"0.0\" width=\"1.50\" height=\"10.0\"><title>a &lt; b</title></rect>\n"

@@ -189,36 +189,30 @@ fn write_row(out: &mut String, row: &SubtaskTimeline, scale: &Scale, y: f64) -> 
         NAMES - 12.0,
         escape(&name)
     )?;
-    let thin = 2.0;
-    let middle = bar + (BAR - thin) / 2.0;
+    let thin = (bar + (BAR - 2.0) / 2.0, 2.0);
+    let thick = (bar, BAR);
+    let tall = (bar - 2.0, BAR + 4.0);
     let title = |what: &str, us: u64| format!("{full}\n{what}: {}", show::micros(us));
     if first > 0 {
-        scale.bar(out, "wait", middle, thin, 0, first, &title("barrier on its way", first));
+        scale.bar(out, "wait", thin, 0..first, &title("barrier on its way", first));
     }
     if last > first {
-        scale.bar(out, "align", bar, BAR, first, last, &title("alignment", last - first));
+        scale.bar(out, "align", thick, first..last, &title("alignment", last - first));
     }
     if row.async_us > 0 {
         let title =
             format!("{full}\nasync: {}, of it uploading: {}", show::micros(row.async_us), show::micros(row.upload_us));
-        scale.bar(out, "async", bar, BAR, sealed, written, &title);
+        scale.bar(out, "async", thick, sealed..written, &title);
         if row.upload_us > 0 {
-            scale.bar(
-                out,
-                "upload",
-                bar,
-                BAR,
-                written.saturating_sub(row.upload_us.min(row.async_us)),
-                written,
-                &title,
-            );
+            let uploading = written.saturating_sub(row.upload_us.min(row.async_us));
+            scale.bar(out, "upload", thick, uploading..written, &title);
         }
     }
     if end > written {
-        scale.bar(out, "wait", middle, thin, written, end, &title("waited for others of its worker", end - written));
+        scale.bar(out, "wait", thin, written..end, &title("waited for others of its worker", end - written));
     }
-    scale.bar(out, "sync", bar - 2.0, BAR + 4.0, last, sealed, &title("sync", row.sync_us));
-    scale.bar(out, "end", bar - 2.0, BAR + 4.0, end, end, &title("durable after", end));
+    scale.bar(out, "sync", tall, last..sealed, &title("sync", row.sync_us));
+    scale.bar(out, "end", tall, end..end, &title("durable after", end));
     for (x, number) in
         [(SYNC, show::micros(row.sync_us)), (DURABLE, show::micros(end)), (BYTES, show::bytes(row.bytes))]
     {

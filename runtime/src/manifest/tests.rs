@@ -26,7 +26,7 @@ fn check(text: &str, set: &[&str], expected: Result<(), &str>) {
     let found =
         load_text("job.yaml".to_owned(), text.to_owned(), &set).and_then(|loaded| loaded.graph(&graphs()).map(drop));
     let found = found.map_err(|error| crate::cli::chain(&error));
-    assert_eq!(found.as_ref().map(|()| ()).map_err(String::as_str), expected, "{text}{set:?}");
+    assert_eq!(found, expected.map_err(str::to_owned), "{text}{set:?}");
 }
 
 #[test]
