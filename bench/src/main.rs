@@ -40,9 +40,10 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.leg {
-        Some(leg) => {
-            legs::run(leg, cli.scale).and_then(|measured| Ok(println!("{}", serde_json::to_string(&measured)?)))
-        }
+        Some(leg) => legs::run(leg, cli.scale).and_then(|measured| {
+            println!("{}", serde_json::to_string(&measured)?);
+            Ok(())
+        }),
         None => harness::run(&cli.names, cli.json.as_deref(), cli.rounds, cli.scale),
     };
     match result {

@@ -22,7 +22,7 @@ fn convert(bid: Bid) -> Row {
 }
 
 fn keep(row: &Row) -> bool {
-    row.0 % 4 != 0
+    !row.0.is_multiple_of(4)
 }
 
 fn checksum(rows: &[Row]) -> u64 {
