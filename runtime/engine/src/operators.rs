@@ -11,5 +11,6 @@ mod keyed_core;
 pub mod map;
 pub mod process;
 pub mod reduce;
+mod runner;
 pub mod sink;
 pub mod window;

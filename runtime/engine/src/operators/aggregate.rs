@@ -1,16 +1,16 @@
 //! Incremental aggregation: the function, and the operator that applies it to all records of a key so far.
 
-use weir_protocol::{CheckpointId, StateKind};
+use weir_protocol::StateKind;
 use weir_state::{Key, StateDescriptor, Value, ValueHandle};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, OneInput, Operator};
-use crate::operators::keyed_core::{KeyedCore, refused, state_error};
+use crate::operator::{Collector, OneInput};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator, refused, state_error};
 use crate::record::Record;
-use crate::stage::{OperatorContext, Snapshot};
+use crate::stage::OperatorContext;
 
 /// Folds records into an accumulator. (The shape is Flink's `AggregateFunction`.)
 pub trait Aggregate: Clone + Send + Sync + 'static {
@@ -144,20 +144,16 @@ impl<K: Key, A: Aggregate> RunningAggregate<K, A> {
     }
 }
 
-impl<K: Key, A: Aggregate> Operator for RunningAggregate<K, A> {
+impl<K: Key, A: Aggregate> KeyedOperator for RunningAggregate<K, A> {
+    type Key = K;
     type Out = (K, A::Out);
 
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        Ok(())
+    fn core(&self) -> &KeyedCore<K> {
+        &self.core
     }
 
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.core
     }
 }
 

@@ -1,18 +1,18 @@
 //! User functions over a keyed input and a broadcast one, whose state every subtask holds in full.
 
-use weir_protocol::CheckpointId;
-use weir_state::{Backend, BroadcastHandle, BroadcastTable, Key, Value};
+use weir_state::{Backend, BroadcastHandle, BroadcastTable, Key, TimerHandle, Value};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::{TaskError, UserError};
-use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, Operator, TwoInput};
+use crate::keyed::KeySelector;
+use crate::operator::{Collector, TwoInput};
 use crate::operators::dead_letter;
-use crate::operators::keyed_core::{KeyedCore, refused};
-use crate::operators::process::{ProcessContext, States, Timer, Timers, open_function, user_failure};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator};
+use crate::operators::process::{ProcessContext, States, Timer};
+use crate::operators::runner::{Runner, user_failure};
 use crate::record::Record;
-use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
+use crate::stage::{Advance, Advanced, OperatorContext};
 
 /// A function over a keyed input and a broadcast one. (The shape is Flink's `KeyedBroadcastProcessFunction`.)
 ///
@@ -57,12 +57,9 @@ impl<K: Key> BroadcastContext<'_, K> {
 
 /// Runs a [`BroadcastProcessFunction`].
 pub struct BroadcastProcess<K: Key, T, B, P> {
-    core: KeyedCore<K>,
-    timers: Timers,
+    runner: Runner<K>,
     function: P,
     key: KeySelector<K, T>,
-    batch_keys: BatchKeys<K>,
-    scratch: Vec<u8>,
     marker: std::marker::PhantomData<fn(B)>,
 }
 
@@ -73,44 +70,31 @@ impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> Broadca
         key: KeySelector<K, T>,
         open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
     ) -> Result<Self, BuildError> {
-        let mut core = KeyedCore::open(ctx, build);
-        let function = open_function(ctx, &mut core, open)?;
-        let timers = Timers::open(&mut core.backend).map_err(refused(ctx))?;
-        Ok(Self {
-            core,
-            timers,
-            function,
-            key,
-            batch_keys: BatchKeys::new(),
-            scratch: Vec::new(),
-            marker: std::marker::PhantomData,
-        })
+        let (runner, function) = Runner::open(ctx, build, open)?;
+        Ok(Self { runner, function, key, marker: std::marker::PhantomData })
     }
 }
 
-impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> Operator for BroadcastProcess<K, T, B, P> {
+impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> KeyedOperator
+    for BroadcastProcess<K, T, B, P>
+{
+    type Key = K;
     type Out = P::Out;
 
+    fn core(&self) -> &KeyedCore<K> {
+        &self.runner.core
+    }
+
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.runner.core
+    }
+
+    fn processing_timers(&self) -> Option<TimerHandle> {
+        Some(self.runner.timers.processing)
+    }
+
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, P::Out>) -> Result<Advanced, TaskError> {
-        let function = &mut self.function;
-        self.timers.fire(&mut self.core, to, out, &mut self.scratch, |timer, context| function.on_timer(timer, context))
-    }
-
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        Ok(())
-    }
-
-    fn next_processing_time(&self) -> Option<i64> {
-        self.timers.next_processing(&self.core.backend)
-    }
-
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+        self.runner.fire(to, out, |timer, context| self.function.on_timer(timer, context))
     }
 }
 
@@ -118,36 +102,14 @@ impl<K: Key, T: Record, B: Record, P: BroadcastProcessFunction<K, T, B>> TwoInpu
     for BroadcastProcess<K, T, B, P>
 {
     fn process_left(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
-        let ctx = out.ctx;
-        self.batch_keys.fill(&self.key, &batch.records);
-        self.core
-            .backend
-            .prefetch(&self.batch_keys.hashes, &self.batch_keys.keys)
-            .map_err(|error| self.core.failed(error))?;
-        for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
-            let time = batch.time(index);
-            let mut context = ProcessContext {
-                backend: &mut self.core.backend,
-                out,
-                key,
-                hash,
-                time,
-                watermark: self.core.watermark,
-                timers: self.timers,
-            };
-            if let Err(error) = self.function.process(record, &mut context) {
-                dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
-            }
-        }
-        Ok(())
+        self.runner.run(&self.key, batch, out, |record, context| self.function.process(record, context))
     }
 
     fn process_right(&mut self, batch: &mut Batch<B>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
         let ctx = out.ctx;
         for (index, record) in batch.records.iter().enumerate() {
-            if let Err(error) =
-                self.function.process_broadcast(record, &mut BroadcastContext { backend: &mut self.core.backend })
-            {
+            let mut context = BroadcastContext { backend: &mut self.runner.core.backend };
+            if let Err(error) = self.function.process_broadcast(record, &mut context) {
                 dead_letter::refuse(out, user_failure(ctx, error)?, record, batch.time(index))?;
             }
         }

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use weir_protocol::{CheckpointId, StateKind};
+use weir_protocol::StateKind;
 use weir_state::{
     Backend, BroadcastHandle, BroadcastTable, Key, ListHandle, ListTable, MapHandle, MapTable, StateDescriptor,
-    StateError, TimerHandle, Value, ValueHandle, ValueTable, hash_key,
+    StateError, TimerHandle, Value, ValueHandle, ValueTable,
 };
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::{TaskError, UserError};
-use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, OneInput, Operator, OutputTag};
+use crate::keyed::KeySelector;
+use crate::operator::{Collector, OneInput, OutputTag};
 use crate::operators::aggregate::Aggregate;
-use crate::operators::dead_letter;
-use crate::operators::keyed_core::{KeyedCore, refused};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator};
+use crate::operators::runner::{Runner, Timers};
 use crate::record::Record;
-use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
+use crate::stage::{Advance, Advanced, OperatorContext};
 
 /// Which clock a timer runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,72 +142,6 @@ pub struct ReducingHandle<V> {
 pub struct AggregatingHandle<A: Aggregate> {
     value: ValueHandle<A::Acc>,
     aggregate: A,
-}
-
-/// The two timer states every function has.
-#[derive(Clone, Copy)]
-pub(crate) struct Timers {
-    event: TimerHandle,
-    processing: TimerHandle,
-}
-
-impl Timers {
-    pub(crate) fn open<K: Key>(backend: &mut Backend<K>) -> Result<Self, StateError> {
-        Ok(Self { event: backend.timers("event-timers")?, processing: backend.timers("processing-timers")? })
-    }
-
-    fn handle(&self, domain: TimeDomain) -> TimerHandle {
-        match domain {
-            TimeDomain::Event => self.event,
-            TimeDomain::Processing => self.processing,
-        }
-    }
-
-    /// The earliest processing-time timer.
-    pub(crate) fn next_processing<K: Key>(&self, backend: &Backend<K>) -> Option<i64> {
-        backend.timers_ref(self.processing).next_due()
-    }
-
-    /// Takes a timer that is due in `to`.
-    pub(crate) fn pop_due<K: Key>(&self, backend: &mut Backend<K>, to: Advance, now: i64) -> Option<(Timer, K)> {
-        let (domain, up_to) = match to {
-            Advance::Watermark(watermark) => (TimeDomain::Event, watermark),
-            Advance::ProcessingTime => (TimeDomain::Processing, now),
-            Advance::End => (TimeDomain::Processing, i64::MAX),
-        };
-        let due = backend.timers_mut(self.handle(domain)).pop_due(up_to);
-        due.map(|(time, key)| (Timer { time, domain }, key))
-    }
-}
-
-impl Timers {
-    /// Fires what is due: `on_timer` runs once per timer, with the state of its key.
-    pub(crate) fn fire<K: Key, Out: Record>(
-        &self,
-        core: &mut KeyedCore<K>,
-        to: Advance,
-        out: &mut Collector<'_, Out>,
-        scratch: &mut Vec<u8>,
-        mut on_timer: impl FnMut(Timer, &mut ProcessContext<'_, '_, K, Out>) -> Result<(), UserError>,
-    ) -> Result<Advanced, TaskError> {
-        if let Advance::Watermark(watermark) = to {
-            core.watermark = watermark;
-        }
-        let ctx = out.ctx;
-        while let Some((timer, key)) = self.pop_due(&mut core.backend, to, out.now()) {
-            let hash = hash_key(&key, scratch);
-            let (time, watermark, timers) = (Some(timer.time), core.watermark, *self);
-            let mut context =
-                ProcessContext { backend: &mut core.backend, out, key: &key, hash, time, watermark, timers };
-            if let Err(error) = on_timer(timer, &mut context) {
-                return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
-            }
-            if out.is_full() {
-                return Ok(Advanced::Paused);
-            }
-        }
-        Ok(Advanced::Done)
-    }
 }
 
 /// What a function may do while it processes a record or a timer: state and timers of the current key, and output.
@@ -484,12 +418,9 @@ impl<'a, K: Key, V: Value> ListState<'a, K, V> {
 
 /// Runs a [`KeyedProcessFunction`].
 pub struct KeyedProcess<K: Key, T, P> {
-    core: KeyedCore<K>,
-    timers: Timers,
+    runner: Runner<K>,
     function: P,
     key: KeySelector<K, T>,
-    batch_keys: BatchKeys<K>,
-    scratch: Vec<u8>,
 }
 
 impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedProcess<K, T, P> {
@@ -499,86 +430,34 @@ impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedProcess<K, T, P> {
         key: KeySelector<K, T>,
         open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
     ) -> Result<Self, BuildError> {
-        let mut core = KeyedCore::open(ctx, build);
-        let function = open_function(ctx, &mut core, open)?;
-        let timers = Timers::open(&mut core.backend).map_err(refused(ctx))?;
-        Ok(Self { core, timers, function, key, batch_keys: BatchKeys::new(), scratch: Vec::new() })
+        let (runner, function) = Runner::open(ctx, build, open)?;
+        Ok(Self { runner, function, key })
     }
 }
 
-/// Runs the user's `open`.
-pub(crate) fn open_function<K: Key, P>(
-    ctx: &OperatorContext,
-    core: &mut KeyedCore<K>,
-    open: &impl Fn(&mut States<'_, K>) -> Result<P, UserError>,
-) -> Result<P, BuildError> {
-    open(&mut States { backend: &mut core.backend }).map_err(|error| match error.downcast::<StateError>() {
-        Ok(source) => BuildError::State { operator: ctx.operator.clone(), source },
-        Err(other) => BuildError::User { operator: ctx.operator.clone(), message: other.to_string() },
-    })
-}
-
-/// A failure inside user code: one of ours that passed through it, or the user's own.
-#[cold]
-pub(crate) fn user_failure(ctx: &OperatorContext, error: UserError) -> Result<UserError, TaskError> {
-    match error.downcast::<TaskError>() {
-        Ok(ours) => Err(*ours),
-        Err(other) => match other.downcast::<StateError>() {
-            Ok(state) => Err(crate::operators::keyed_core::state_error(ctx, *state)),
-            Err(users) => Ok(users),
-        },
-    }
-}
-
-impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> Operator for KeyedProcess<K, T, P> {
+impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> KeyedOperator for KeyedProcess<K, T, P> {
+    type Key = K;
     type Out = P::Out;
 
+    fn core(&self) -> &KeyedCore<K> {
+        &self.runner.core
+    }
+
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.runner.core
+    }
+
+    fn processing_timers(&self) -> Option<TimerHandle> {
+        Some(self.runner.timers.processing)
+    }
+
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, P::Out>) -> Result<Advanced, TaskError> {
-        let function = &mut self.function;
-        self.timers.fire(&mut self.core, to, out, &mut self.scratch, |timer, context| function.on_timer(timer, context))
-    }
-
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        Ok(())
-    }
-
-    fn next_processing_time(&self) -> Option<i64> {
-        self.timers.next_processing(&self.core.backend)
-    }
-
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+        self.runner.fire(to, out, |timer, context| self.function.on_timer(timer, context))
     }
 }
 
 impl<K: Key, T: Record, P: KeyedProcessFunction<K, T>> OneInput<T> for KeyedProcess<K, T, P> {
     fn process(&mut self, batch: &mut Batch<T>, out: &mut Collector<'_, P::Out>) -> Result<(), TaskError> {
-        let ctx = out.ctx;
-        self.batch_keys.fill(&self.key, &batch.records);
-        self.core
-            .backend
-            .prefetch(&self.batch_keys.hashes, &self.batch_keys.keys)
-            .map_err(|error| self.core.failed(error))?;
-        for (index, (record, (hash, key))) in batch.records.iter().zip(self.batch_keys.pairs()).enumerate() {
-            let time = batch.time(index);
-            let mut context = ProcessContext {
-                backend: &mut self.core.backend,
-                out,
-                key,
-                hash,
-                time,
-                watermark: self.core.watermark,
-                timers: self.timers,
-            };
-            if let Err(error) = self.function.process(record, &mut context) {
-                dead_letter::refuse(out, user_failure(ctx, error)?, record, time)?;
-            }
-        }
-        Ok(())
+        self.runner.run(&self.key, batch, out, |record, context| self.function.process(record, context))
     }
 }

@@ -1,16 +1,16 @@
 //! Combines all records of a key so far.
 
-use weir_protocol::{CheckpointId, StateKind};
+use weir_protocol::StateKind;
 use weir_state::{Key, StateDescriptor, ValueHandle};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, OneInput, Operator};
-use crate::operators::keyed_core::{KeyedCore, refused, state_error};
+use crate::operator::{Collector, OneInput};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator, refused, state_error};
 use crate::record::Record;
-use crate::stage::{OperatorContext, Snapshot};
+use crate::stage::OperatorContext;
 
 /// Keeps one combined record per key and emits it after every record.
 pub struct Reduce<K: Key, T, F> {
@@ -35,20 +35,16 @@ impl<K: Key, T: Record, F> Reduce<K, T, F> {
     }
 }
 
-impl<K: Key, T: Record, F: Fn(&mut T, T) + Send + 'static> Operator for Reduce<K, T, F> {
+impl<K: Key, T: Record, F: Fn(&mut T, T) + Send + 'static> KeyedOperator for Reduce<K, T, F> {
+    type Key = K;
     type Out = T;
 
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        Ok(())
+    fn core(&self) -> &KeyedCore<K> {
+        &self.core
     }
 
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.core
     }
 }
 

@@ -7,11 +7,11 @@ use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, Operator, TwoInput};
-use crate::operators::keyed_core::{KeyedCore, refused, state_error};
+use crate::operator::{Collector, TwoInput};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator, refused, state_error};
 use crate::operators::window::time::no_event_time;
 use crate::record::Record;
-use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
+use crate::stage::{Advance, Advanced, OperatorContext};
 use crate::window::Emit;
 
 /// Clean-up timers of one key are at least this far apart, in milliseconds, so that a busy key has few.
@@ -97,10 +97,19 @@ impl<K: Key, A: Record, B: Record, F, U> IntervalJoin<K, A, B, F, U> {
     }
 }
 
-impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> Operator
+impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + Send + 'static> KeyedOperator
     for IntervalJoin<K, A, B, F, U>
 {
+    type Key = K;
     type Out = U;
+
+    fn core(&self) -> &KeyedCore<K> {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.core
+    }
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
         let Advance::Watermark(watermark) = to else { return Ok(Advanced::Done) };
@@ -111,18 +120,8 @@ impl<K: Key, A: Record, B: Record, U: Record, F: Fn(&A, &B, &mut Emit<'_, U>) + 
         Ok(Advanced::Done)
     }
 
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        self.next = epoch.0 << 32;
-        Ok(())
-    }
-
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+    fn begin_epoch(&mut self, sealed: CheckpointId) {
+        self.next = sealed.0 << 32;
     }
 }
 

@@ -7,11 +7,11 @@ use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, OneInput, Operator};
-use crate::operators::keyed_core::{KeyedCore, refused, state_error};
+use crate::operator::{Collector, OneInput};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator, refused, state_error};
 use crate::operators::window::contents::Contents;
 use crate::record::Record;
-use crate::stage::{OperatorContext, Snapshot};
+use crate::stage::OperatorContext;
 use crate::window::{Emit, Window};
 
 /// Runs count windows. Windows that are not full when the input ends are not emitted.
@@ -53,22 +53,21 @@ impl<K: Key, T: Record, C: Contents<K, T>, F, U> CountWindows<K, T, C, F, U> {
 }
 
 impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
-    Operator for CountWindows<K, T, C, F, U>
+    KeyedOperator for CountWindows<K, T, C, F, U>
 {
+    type Key = K;
     type Out = U;
 
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        self.contents.begin_epoch(epoch.0);
-        Ok(())
+    fn core(&self) -> &KeyedCore<K> {
+        &self.core
     }
 
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.core
     }
 
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+    fn begin_epoch(&mut self, sealed: CheckpointId) {
+        self.contents.begin_epoch(sealed.0);
     }
 }
 

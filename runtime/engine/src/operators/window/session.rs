@@ -7,13 +7,13 @@ use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
-use crate::operator::{Collector, OneInput, Operator};
-use crate::operators::keyed_core::{KeyedCore, refused, state_error};
+use crate::operator::{Collector, OneInput};
+use crate::operators::keyed_core::{KeyedCore, KeyedOperator, refused, state_error};
 use crate::operators::process::TimeDomain;
 use crate::operators::window::contents::Contents;
 use crate::operators::window::time::{due_until, late, no_event_time};
 use crate::record::Record;
-use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
+use crate::stage::{Advance, Advanced, OperatorContext};
 use crate::window::{Emit, Window, WindowSpec};
 
 /// Runs session windows.
@@ -130,9 +130,22 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
 }
 
 impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value, &mut Emit<'_, U>) + Send + 'static>
-    Operator for SessionWindows<K, T, C, F, U>
+    KeyedOperator for SessionWindows<K, T, C, F, U>
 {
+    type Key = K;
     type Out = U;
+
+    fn core(&self) -> &KeyedCore<K> {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut KeyedCore<K> {
+        &mut self.core
+    }
+
+    fn processing_timers(&self) -> Option<TimerHandle> {
+        (self.spec.domain == TimeDomain::Processing).then_some(self.timers)
+    }
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, U>) -> Result<Advanced, TaskError> {
         if let Advance::Watermark(watermark) = to {
@@ -148,25 +161,8 @@ impl<K: Key, T: Record, C: Contents<K, T>, U: Record, F: Fn(&K, Window, C::Value
         Ok(Advanced::Done)
     }
 
-    fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {
-        self.core.seal(epoch, snapshot);
-        self.contents.begin_epoch(epoch.0);
-        Ok(())
-    }
-
-    fn next_processing_time(&self) -> Option<i64> {
-        if self.spec.domain == TimeDomain::Event {
-            return None;
-        }
-        self.core.backend.timers_ref(self.timers).next_due()
-    }
-
-    fn maintain(&mut self, now: i64, _idle: bool) -> Result<(), TaskError> {
-        self.core.maintain(now)
-    }
-
-    fn must_pause(&self) -> bool {
-        self.core.backend.must_pause()
+    fn begin_epoch(&mut self, sealed: CheckpointId) {
+        self.contents.begin_epoch(sealed.0);
     }
 }
 
