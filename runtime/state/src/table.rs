@@ -4,6 +4,7 @@ pub(crate) mod broadcast;
 pub(crate) mod list;
 pub(crate) mod map;
 pub(crate) mod misses;
+mod slots;
 pub(crate) mod timer;
 pub(crate) mod value;
 

@@ -9,16 +9,15 @@ mod segment;
 use std::any::Any;
 use std::ops::ControlFlow;
 
-use weir_protocol::{CheckpointId, key_hash};
+use weir_protocol::CheckpointId;
 
-use super::{Core, EVICTION_SLICES, HeapMeter, SLICE, Table, Usage};
+use super::slots::{Slot, SlotLayers, down_to_alone};
+use super::{Core, HeapMeter, Table, Usage};
 use crate::error::StateError;
-use crate::key::{Key, hash_again};
-use crate::keycodec;
-use crate::layers::{Fifo, HandOver, SealedPart};
+use crate::key::Key;
+use crate::layers::SealedPart;
 use crate::past::{Direction, Past, prefix_end};
-use crate::run_buffer::HEAD;
-use crate::sharded::{Cursor, Sharded, mix};
+use crate::sharded::mix;
 use crate::value::{Value, decode_value, heap_estimate};
 use segment::{ElementKey, ListSlot, Segment, SegmentRef};
 
@@ -26,12 +25,7 @@ use segment::{ElementKey, ListSlot, Segment, SegmentRef};
 #[derive(Debug)]
 pub struct ListTable<K: Key, V: Value> {
     core: Core,
-    dirty: Sharded<ListSlot<K, V>>,
-    dirty_elements: usize,
-    sealed: Fifo<ListSlot<K, V>>,
-    clean: Sharded<ListSlot<K, V>>,
-    clean_elements: usize,
-    evictor: Cursor,
+    layers: SlotLayers<ListSlot<K, V>>,
     heap: HeapMeter,
     /// Epoch part of the keys of new elements.
     tag: u64,
@@ -43,19 +37,7 @@ pub struct ListTable<K: Key, V: Value> {
 
 impl<K: Key, V: Value> ListTable<K, V> {
     pub(crate) fn new(core: Core, restored: CheckpointId) -> Self {
-        Self {
-            core,
-            dirty: Sharded::default(),
-            dirty_elements: 0,
-            sealed: Fifo::default(),
-            clean: Sharded::default(),
-            clean_elements: 0,
-            evictor: Cursor::default(),
-            heap: HeapMeter::default(),
-            tag: restored.0,
-            first: 0,
-            next: 0,
-        }
+        Self { core, layers: SlotLayers::default(), heap: HeapMeter::default(), tag: restored.0, first: 0, next: 0 }
     }
 
     /// Appends an element to the list of `key`, without reading the list.
@@ -73,9 +55,9 @@ impl<K: Key, V: Value> ListTable<K, V> {
     pub fn extend(&mut self, hash: u64, key: &K, values: impl IntoIterator<Item = V>) -> Result<(), StateError> {
         let mixed = mix(hash);
         let expiry = self.core.ttl.map(|_| self.core.expiry());
-        self.own(mixed, key);
+        self.layers.own(&self.core, mixed, key);
         let (tag, first) = (self.tag, self.first);
-        let slot = self.dirty.find_mut(mixed, key).expect("`own` made the slot");
+        let slot = self.layers.dirty.find_mut(mixed, key).expect("`own` made the slot");
         if slot.segments.is_empty() {
             slot.segments.push(Segment::new(ElementKey { tag, number: first }));
         }
@@ -86,7 +68,7 @@ impl<K: Key, V: Value> ListTable<K, V> {
             segment.values.push(value);
             segment.expiries.extend(expiry);
         }
-        self.dirty_elements += segment.values.len() - before;
+        self.layers.dirty_entries += segment.values.len() - before;
         let end = u32::try_from(segment.values.len()).ok().and_then(|len| first.checked_add(len));
         let Some(end) = end else {
             return Err(StateError::ListTooLong { state: self.core.name(), limit: u32::MAX });
@@ -112,15 +94,7 @@ impl<K: Key, V: Value> ListTable<K, V> {
     pub fn for_each(&mut self, hash: u64, key: &K, mut visit: impl FnMut(&V)) -> Result<(), StateError> {
         let now = self.core.now();
         self.cache(hash, key, true)?;
-        let mut slots = Vec::new();
-        for table in std::iter::once(&self.dirty).chain(self.lower()) {
-            if let Some(slot) = table.find(mix(hash), key) {
-                slots.push(slot);
-                if slot.alone {
-                    break;
-                }
-            }
-        }
+        let slots: Vec<_> = down_to_alone(self.layers.all(), mix(hash), key).collect();
         let segments = slots.into_iter().rev().flat_map(|slot| &slot.segments);
         segments.for_each(|segment| segment.visible(now).for_each(&mut visit));
         Ok(())
@@ -143,28 +117,23 @@ impl<K: Key, V: Value> ListTable<K, V> {
     pub fn clear(&mut self, hash: u64, key: &K) -> Result<(), StateError> {
         let mixed = mix(hash);
         let mut below: Vec<SegmentRef> = Vec::new();
-        if !self.dirty.find(mixed, key).is_some_and(|slot| slot.alone) {
+        if !self.layers.dirty.find(mixed, key).is_some_and(|slot| slot.alone) {
             self.cache(hash, key, false)?;
-            for table in self.lower() {
-                if let Some(slot) = table.find(mixed, key) {
-                    below.extend(slot.segments.iter().map(Segment::reference));
-                    if slot.alone {
-                        break;
-                    }
-                }
+            for slot in down_to_alone(self.layers.below(), mixed, key) {
+                below.extend(slot.segments.iter().map(Segment::reference));
             }
-            if below.is_empty() && self.dirty.find(mixed, key).is_none() {
+            if below.is_empty() && self.layers.dirty.find(mixed, key).is_none() {
                 return Ok(());
             }
-            self.own(mixed, key);
+            self.layers.own(&self.core, mixed, key);
         }
-        let Some(slot) = self.dirty.find_mut(mixed, key) else { return Ok(()) };
-        self.dirty_elements -= slot.elements();
+        let Some(slot) = self.layers.dirty.find_mut(mixed, key) else { return Ok(()) };
+        self.layers.dirty_entries -= slot.entries();
         slot.segments.clear();
         slot.removed.extend(below);
         slot.alone = true;
         if slot.removed.is_empty() {
-            self.dirty.remove(mixed, key);
+            self.layers.dirty.remove(mixed, key);
         }
         Ok(())
     }
@@ -179,28 +148,16 @@ impl<K: Key, V: Value> ListTable<K, V> {
         if values.peek().is_some() { self.extend(hash, key, values) } else { Ok(()) }
     }
 
-    /// The layers below dirty, newest first.
-    fn lower(&self) -> impl Iterator<Item = &Sharded<ListSlot<K, V>>> {
-        self.sealed.newest_first().chain(std::iter::once(&self.clean))
-    }
-
-    /// Makes sure that dirty has a slot for `key`.
-    fn own(&mut self, mixed: u64, key: &K) {
-        if self.dirty.find(mixed, key).is_none() {
-            let alone = self.core.resident && self.lower().all(|table| table.find(mixed, key).is_none());
-            self.dirty.insert_new(mixed, ListSlot::new(key.clone(), alone));
-        }
-    }
-
     /// Makes sure that the layers hold the list down to a slot that is alone, or that no more of it exists.
     fn cache(&mut self, hash: u64, key: &K, with_dirty: bool) -> Result<(), StateError> {
         let mixed = mix(hash);
-        if let Some(slot) = self.clean.find_mut(mixed, key) {
+        if let Some(slot) = self.layers.clean.find_mut(mixed, key) {
             slot.seen = true;
             return Ok(());
         }
-        let dirty = with_dirty.then_some(&self.dirty);
-        let mut slots = dirty.into_iter().chain(self.sealed.newest_first()).filter_map(|table| table.find(mixed, key));
+        let dirty = with_dirty.then_some(&self.layers.dirty);
+        let mut slots =
+            dirty.into_iter().chain(self.layers.sealed.newest_first()).filter_map(|table| table.find(mixed, key));
         if self.core.resident || slots.any(|slot| slot.alone) {
             return Ok(());
         }
@@ -208,7 +165,7 @@ impl<K: Key, V: Value> ListTable<K, V> {
         let mut slot = ListSlot::new(key.clone(), true);
         slot.seen = true;
         // What sealed layers hold may be in the past already; it is not read twice.
-        let sealed = self.sealed.newest_first().filter_map(|table| table.find(mixed, key));
+        let sealed = self.layers.sealed.newest_first().filter_map(|table| table.find(mixed, key));
         let sealed: Vec<SegmentRef> = sealed.flat_map(|slot| slot.segments.iter().map(Segment::reference)).collect();
         if let Some(past) = self.core.past() {
             let (core, prefix) = (&self.core, &self.core.key);
@@ -221,23 +178,18 @@ impl<K: Key, V: Value> ListTable<K, V> {
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        self.clean_elements += slot.elements();
-        self.clean.insert_new(mixed, slot);
+        self.layers.clean_entries += slot.entries();
+        self.layers.clean.insert_new(mixed, slot);
         Ok(())
     }
 }
 
 impl<K: Key, V: Value> Table for ListTable<K, V> {
     fn seal(&mut self) -> Option<SealedPart> {
-        if self.dirty.is_empty() {
-            return None;
-        }
         let bytes = self.usage().dirty;
-        self.dirty_elements = 0;
+        let part = self.layers.seal(&self.core, bytes)?;
         self.first = self.next;
-        let next = Sharded::expecting(self.dirty.len());
-        let frozen = std::mem::replace(&mut self.dirty, next);
-        Some(self.sealed.push(frozen, &self.core.facts, bytes))
+        Some(part)
     }
 
     fn sealed_epoch(&mut self, epoch: CheckpointId) {
@@ -248,66 +200,26 @@ impl<K: Key, V: Value> Table for ListTable<K, V> {
     }
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
-        self.dirty.tend();
-        self.clean.tend();
-        let mut more = true;
-        let Self { core, sealed, clean, clean_elements, .. } = self;
-        let (resident, survives) = (core.resident, core.shared.defects.clean_survives_hand_over);
-        let merge = |slot: ListSlot<K, V>| {
-            let mixed = mix(hash_again(&slot.key));
-            let held = clean.remove(mixed, &slot.key);
-            *clean_elements -= held.as_ref().map_or(0, ListSlot::elements);
-            let merged = if survives && held.is_some() { held } else { ListSlot::handed_over(held, slot, resident) };
-            if let Some(merged) = merged {
-                *clean_elements += merged.elements();
-                clean.insert_new(mixed, merged);
-            }
-        };
-        match sealed.hand_over(&core.shared, SLICE, merge) {
-            HandOver::Idle => more = false,
-            HandOver::Moved => {}
-            HandOver::Finished(rest) => discard(Box::new(rest)),
-        }
-        self.evict() || more
+        self.layers.maintain(&mut self.core, discard)
     }
 
     fn usage(&self) -> Usage {
-        let elements = |count: usize| count * size_of::<V>() * 3 / 2 + self.heap.estimate(count);
-        let segments = |slots: usize| slots * size_of::<Segment<V>>();
-        Usage {
-            dirty: self.dirty.inline_bytes() + segments(self.dirty.len()) + elements(self.dirty_elements),
-            sealed: self.sealed.bytes(),
-            clean: self.clean.inline_bytes() + segments(self.clean.len()) + elements(self.clean_elements),
-            pinned: 0,
-        }
+        self.layers.usage(|slots, elements| {
+            slots * size_of::<Segment<V>>() + elements * size_of::<V>() * 3 / 2 + self.heap.estimate(elements)
+        })
     }
 
     fn sealed_layers(&self) -> usize {
-        self.sealed.len()
+        self.layers.sealed.len()
     }
 
     fn load(&mut self, restored: &dyn Past) -> Result<(), StateError> {
-        let Self { core, clean, clean_elements, .. } = self;
-        let mut slot: Option<(u64, ListSlot<K, V>)> = None;
-        core.scan_owned(restored, &mut |stored, bytes| {
-            let decode_key = |source| StateError::DecodeKey { state: core.name(), source };
-            let encoded = &stored[HEAD..];
-            let (key, rest): (K, &[u8]) = keycodec::decode_prefix(encoded).map_err(decode_key)?;
-            let element = ElementKey::decode(rest).map_err(decode_key)?;
-            if let Some((mixed, full)) = slot.take_if(|(_, slot)| slot.key != key) {
-                clean.tend();
-                clean.put(mixed, full);
-            }
-            let hash = key_hash(&encoded[..encoded.len() - rest.len()]);
-            let (_, slot) = slot.get_or_insert_with(|| (mix(hash), ListSlot::new(key, true)));
-            slot.append_stored(element, decode_value(bytes), core)?;
-            *clean_elements += 1;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        if let Some((mixed, full)) = slot {
-            clean.put(mixed, full);
-        }
-        Ok(())
+        let core = &self.core;
+        self.layers.load(core, restored, |slot, rest, bytes| {
+            let element =
+                ElementKey::decode(rest).map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
+            slot.append_stored(element, decode_value(bytes), core)
+        })
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
@@ -316,24 +228,5 @@ impl<K: Key, V: Value> Table for ListTable<K, V> {
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
-    }
-}
-
-impl<K: Key, V: Value> ListTable<K, V> {
-    fn evict(&mut self) -> bool {
-        let shared = &self.core.shared;
-        if !shared.clean_is_over() || self.clean.is_empty() || !shared.may_evict(self.sealed.handed()) {
-            return false;
-        }
-        let before = self.clean.len();
-        for _ in 0..EVICTION_SLICES {
-            let elements = &mut self.clean_elements;
-            let not_seen = |slot: &mut ListSlot<K, V>| !std::mem::take(&mut slot.seen);
-            self.clean.sweep(&mut self.evictor, SLICE, not_seen, |slot| *elements -= slot.elements());
-        }
-        if self.clean.len() < before {
-            self.core.resident = false;
-        }
-        true
     }
 }

@@ -1,31 +1,32 @@
 //! Map states: an ordered map per key.
 //!
-//! Layers work as for values, cell by cell. A slot is *alone* if no lower layer holds anything of its key that the slot does not
-//! hold itself; below such a slot nobody needs to look, and in clean it means that the whole map is cached. Reads of ranges
-//! merge all layers down to the first slot that is alone.
+//! Layers work as for values, cell by cell. Reads of ranges merge all layers down to the first slot that is
+//! [alone](super::slots).
 
 mod cells;
 mod merge;
+mod stored;
 
 use std::any::Any;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 use hashbrown::hash_table::Entry;
-use weir_protocol::{CheckpointId, key_hash};
+use weir_protocol::CheckpointId;
 
 use super::misses::Misses;
-use super::{Core, EVICTION_SLICES, HeapMeter, Meta, SLICE, Table, Usage};
+use super::slots::{Slot, SlotLayers, down_to_alone};
+use super::{Core, HeapMeter, Meta, Table, Usage};
 use crate::error::StateError;
-use crate::key::{Key, hash_again};
+use crate::key::Key;
 use crate::keycodec;
-use crate::layers::{Fifo, HandOver, SealedPart};
+use crate::layers::SealedPart;
 use crate::ordmap::is_empty_range;
-use crate::past::{Direction, Past, prefix_end};
-use crate::run_buffer::HEAD;
-use crate::sharded::{Cursor, Sharded, mix};
-use crate::value::{Expiry, Value, decode_value, heap_estimate};
+use crate::past::{Direction, Past};
+use crate::sharded::{Sharded, mix};
+use crate::value::{Expiry, Value, heap_estimate};
 use cells::{Cell, MapSlot};
 use merge::{Source, merge};
+use stored::{decode, read_past, scan, stored_key};
 
 /// Maps of up to this many entries are cached whole after they were read whole.
 const CACHED_WHOLE: usize = 4096;
@@ -37,28 +38,13 @@ pub type UserKeyBounds<'a, UK> = (Bound<&'a UK>, Bound<&'a UK>);
 #[derive(Debug)]
 pub struct MapTable<K: Key, UK: Key, UV: Value> {
     core: Core,
-    dirty: Sharded<MapSlot<K, UK, UV>>,
-    /// Cells in dirty, for counting bytes.
-    dirty_cells: usize,
-    sealed: Fifo<MapSlot<K, UK, UV>>,
-    clean: Sharded<MapSlot<K, UK, UV>>,
-    clean_cells: usize,
-    evictor: Cursor,
+    layers: SlotLayers<MapSlot<K, UK, UV>>,
     heap: HeapMeter,
 }
 
 impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     pub(crate) fn new(core: Core) -> Self {
-        Self {
-            core,
-            dirty: Sharded::default(),
-            dirty_cells: 0,
-            sealed: Fifo::default(),
-            clean: Sharded::default(),
-            clean_cells: 0,
-            evictor: Cursor::default(),
-            heap: HeapMeter::default(),
-        }
+        Self { core, layers: SlotLayers::default(), heap: HeapMeter::default() }
     }
 
     /// The value of `user_key` in the map of `key`.
@@ -83,7 +69,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     fn peek(&mut self, hash: u64, key: &K, user_key: &UK) -> Result<Option<&UV>, StateError> {
         let mixed = mix(hash);
         let now = self.core.now();
-        if let Some(slot) = self.dirty.find(mixed, key) {
+        if let Some(slot) = self.layers.dirty.find(mixed, key) {
             if let Some(cell) = slot.cells.get(user_key) {
                 return Ok(cell.visible(now));
             }
@@ -91,7 +77,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
                 return Ok(None);
             }
         }
-        for table in self.sealed.newest_first() {
+        for table in self.layers.sealed.newest_first() {
             if let Some(slot) = table.find(mixed, key) {
                 if let Some(cell) = slot.cells.get(user_key) {
                     return Ok(cell.visible(now));
@@ -101,13 +87,14 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
                 }
             }
         }
-        let known = self.clean.find(mixed, key).is_some_and(|slot| slot.alone || slot.cells.get(user_key).is_some());
+        let known =
+            self.layers.clean.find(mixed, key).is_some_and(|slot| slot.alone || slot.cells.get(user_key).is_some());
         if !known && !self.core.resident {
             let (value, expiry) = read_past(&mut self.core, hash, key, user_key)?;
             let cell = Cell { value, meta: Meta::new(false, expiry) };
-            cache_cell(&mut self.clean, &mut self.clean_cells, mixed, key, user_key.clone(), cell);
+            cache_cell(&mut self.layers.clean, &mut self.layers.clean_entries, mixed, key, user_key.clone(), cell);
         }
-        let Some(slot) = self.clean.find_mut(mixed, key) else { return Ok(None) };
+        let Some(slot) = self.layers.clean.find_mut(mixed, key) else { return Ok(None) };
         slot.seen = true;
         Ok(slot.cells.get(user_key).and_then(|cell| cell.visible(now)))
     }
@@ -118,14 +105,14 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     /// When the value must be read from disk and cannot be.
     pub fn entry(&mut self, hash: u64, key: &K, user_key: &UK) -> Result<&mut Option<UV>, StateError> {
         let mixed = mix(hash);
-        self.own(mixed, key);
-        let held = self.dirty.find(mixed, key).is_some_and(|slot| slot.cells.get(user_key).is_some());
+        self.layers.own(&self.core, mixed, key);
+        let held = self.layers.dirty.find(mixed, key).is_some_and(|slot| slot.cells.get(user_key).is_some());
         if !held {
             let (value, fresh) = self.take_below(hash, mixed, key, user_key)?;
             let meta = Meta::new(fresh, self.core.expiry());
             self.put_dirty(mixed, key, user_key.clone(), Cell { value, meta });
         }
-        let slot = self.dirty.find_mut(mixed, key).expect("`own` made the slot");
+        let slot = self.layers.dirty.find_mut(mixed, key).expect("`own` made the slot");
         let cell = slot.cells.get_mut(user_key).expect("the cell was there or has just been made");
         if held && self.core.ttl.is_some() {
             cell.revive(self.core.now(), self.core.expiry());
@@ -139,10 +126,10 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     /// None today; kept so that bounds can be enforced here.
     pub fn insert(&mut self, hash: u64, key: &K, user_key: UK, value: UV) -> Result<(), StateError> {
         let mixed = mix(hash);
-        self.own(mixed, key);
+        self.layers.own(&self.core, mixed, key);
         self.heap.note(|| heap_estimate(&user_key) + heap_estimate(&value));
         let expiry = self.core.expiry();
-        let slot = self.dirty.find_mut(mixed, key).expect("`own` made the slot");
+        let slot = self.layers.dirty.find_mut(mixed, key).expect("`own` made the slot");
         if let Some(cell) = slot.cells.get_mut(&user_key) {
             *cell = Cell { value: Some(value), meta: cell.meta.with_expiry(expiry) };
             return Ok(());
@@ -158,11 +145,11 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     /// None today; kept so that bounds can be enforced here.
     pub fn remove(&mut self, hash: u64, key: &K, user_key: &UK) -> Result<(), StateError> {
         let mixed = mix(hash);
-        if let Some(slot) = self.dirty.find_mut(mixed, key) {
+        if let Some(slot) = self.layers.dirty.find_mut(mixed, key) {
             match slot.cells.get_mut(user_key) {
                 Some(cell) if cell.meta.is_fresh() => {
                     slot.cells.remove(user_key);
-                    self.dirty_cells -= 1;
+                    self.layers.dirty_entries -= 1;
                     self.drop_if_void(mixed, key);
                     return Ok(());
                 }
@@ -175,7 +162,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
             }
         }
         if !self.absent_below(mixed, key, user_key) {
-            self.own(mixed, key);
+            self.layers.own(&self.core, mixed, key);
             self.put_dirty(mixed, key, user_key.clone(), Cell { value: None, meta: Meta::OLD });
         }
         Ok(())
@@ -187,16 +174,16 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     /// When the disk cannot be read.
     pub fn clear(&mut self, hash: u64, key: &K) -> Result<(), StateError> {
         let mixed = mix(hash);
-        let alone = self.dirty.find(mixed, key).is_some_and(|slot| slot.alone);
+        let alone = self.layers.dirty.find(mixed, key).is_some_and(|slot| slot.alone);
         let mut below = Vec::new();
         if !alone {
             self.visit_below(hash, key, &mut |user_key| below.push(user_key.clone()))?;
-            if below.is_empty() && self.dirty.find(mixed, key).is_none() {
+            if below.is_empty() && self.layers.dirty.find(mixed, key).is_none() {
                 return Ok(());
             }
-            self.own(mixed, key);
+            self.layers.own(&self.core, mixed, key);
         }
-        let Some(slot) = self.dirty.find_mut(mixed, key) else { return Ok(()) };
+        let Some(slot) = self.layers.dirty.find_mut(mixed, key) else { return Ok(()) };
         let before = slot.cells.len();
         slot.cells.retain(|_, cell| {
             cell.value = None;
@@ -206,7 +193,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
             slot.cells.insert(user_key, Cell { value: None, meta: Meta::OLD });
         }
         slot.alone = true;
-        self.dirty_cells = self.dirty_cells + slot.cells.len() - before;
+        self.layers.dirty_entries = self.layers.dirty_entries + slot.cells.len() - before;
         self.drop_if_void(mixed, key);
         Ok(())
     }
@@ -331,40 +318,31 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
                 None => (None, Expiry::NEVER),
             };
             let cell = Cell { value, meta: Meta::new(false, expiry) };
-            cache_cell(&mut self.clean, &mut self.clean_cells, mixed, &key, user_key, cell);
+            cache_cell(&mut self.layers.clean, &mut self.layers.clean_entries, mixed, &key, user_key, cell);
         }
         Ok(())
     }
 
     fn knows(&self, mixed: u64, key: &K, user_key: &UK) -> bool {
-        let tables = std::iter::once(&self.dirty).chain(self.sealed.newest_first()).chain(std::iter::once(&self.clean));
+        let tables = self.layers.all();
         tables.filter_map(|table| table.find(mixed, key)).any(|slot| slot.alone || slot.cells.get(user_key).is_some())
     }
 
-    /// Makes sure that dirty has a slot for `key`.
-    fn own(&mut self, mixed: u64, key: &K) {
-        if self.dirty.find(mixed, key).is_none() {
-            let sealed = self.sealed.newest_first().any(|table| table.find(mixed, key).is_some());
-            let alone = !sealed && self.core.resident && self.clean.find(mixed, key).is_none();
-            self.dirty.insert_new(mixed, MapSlot::new(key.clone(), alone));
-        }
-    }
-
     fn put_dirty(&mut self, mixed: u64, key: &K, user_key: UK, cell: Cell<UV>) {
-        let slot = self.dirty.find_mut(mixed, key).expect("the caller made the slot");
-        self.dirty_cells += usize::from(slot.cells.insert(user_key, cell).is_none());
+        let slot = self.layers.dirty.find_mut(mixed, key).expect("the caller made the slot");
+        self.layers.dirty_entries += usize::from(slot.cells.insert(user_key, cell).is_none());
     }
 
     /// Removes a slot of dirty that says nothing.
     fn drop_if_void(&mut self, mixed: u64, key: &K) {
-        if self.dirty.find(mixed, key).is_some_and(|slot| slot.cells.is_empty()) {
-            self.dirty.remove(mixed, key);
+        if self.layers.dirty.find(mixed, key).is_some_and(|slot| slot.cells.is_empty()) {
+            self.layers.dirty.remove(mixed, key);
         }
     }
 
     /// True if memory proves that no layer below dirty holds the cell; takes it out of clean.
     fn absent_below(&mut self, mixed: u64, key: &K, user_key: &UK) -> bool {
-        for table in self.sealed.newest_first() {
+        for table in self.layers.sealed.newest_first() {
             if let Some(slot) = table.find(mixed, key) {
                 if let Some(cell) = slot.cells.get(user_key) {
                     return cell.value.is_none();
@@ -374,10 +352,10 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
                 }
             }
         }
-        let Some(slot) = self.clean.find_mut(mixed, key) else { return self.core.resident };
+        let Some(slot) = self.layers.clean.find_mut(mixed, key) else { return self.core.resident };
         match slot.cells.remove(user_key) {
             Some(cell) => {
-                self.clean_cells -= 1;
+                self.layers.clean_entries -= 1;
                 cell.value.is_none()
             }
             None => slot.alone || self.core.resident,
@@ -387,10 +365,10 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
     /// The value of a cell that dirty does not hold, and whether no lower layer holds it; takes it out of clean.
     fn take_below(&mut self, hash: u64, mixed: u64, key: &K, user_key: &UK) -> Result<(Option<UV>, bool), StateError> {
         let now = self.core.now();
-        if self.dirty.find(mixed, key).is_some_and(|slot| slot.alone) {
+        if self.layers.dirty.find(mixed, key).is_some_and(|slot| slot.alone) {
             return Ok((None, true));
         }
-        for table in self.sealed.newest_first() {
+        for table in self.layers.sealed.newest_first() {
             if let Some(slot) = table.find(mixed, key) {
                 if let Some(cell) = slot.cells.get(user_key) {
                     return Ok((cell.visible(now).cloned(), cell.value.is_none()));
@@ -400,9 +378,9 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
                 }
             }
         }
-        if let Some(slot) = self.clean.find_mut(mixed, key) {
+        if let Some(slot) = self.layers.clean.find_mut(mixed, key) {
             if let Some(cell) = slot.cells.remove(user_key) {
-                self.clean_cells -= 1;
+                self.layers.clean_entries -= 1;
                 let fresh = cell.value.is_none();
                 return Ok((cell.into_visible(now), fresh));
             }
@@ -420,7 +398,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
         let mixed = mix(hash);
         self.cache_whole(hash, key, false)?;
         let bounds = (Bound::Unbounded, Bound::Unbounded);
-        let (mut sources, alone) = sources(self.sealed.newest_first().chain([&self.clean]), mixed, key, bounds);
+        let (mut sources, alone) = sources(self.layers.below(), mixed, key, bounds);
         let stored;
         if !alone && !self.core.resident {
             stored = scan(&mut self.core, hash, key, bounds, Direction::Ascending, None)?;
@@ -451,7 +429,7 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
             self.cache_whole(hash, key, true)?;
         }
         let now = self.core.now();
-        let tables = std::iter::once(&self.dirty).chain(self.sealed.newest_first()).chain(std::iter::once(&self.clean));
+        let tables = self.layers.all();
         let (mut sources, alone) = sources(tables, mixed, key, bounds);
         let stored;
         if !alone && !self.core.resident {
@@ -471,10 +449,9 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
             return Ok(());
         }
         let mixed = mix(hash);
-        let dirty = with_dirty.then_some(&self.dirty);
-        let tables = dirty.into_iter().chain(self.sealed.newest_first()).chain(std::iter::once(&self.clean));
+        let tables = with_dirty.then_some(&self.layers.dirty).into_iter().chain(self.layers.below());
         if tables.filter_map(|table| table.find(mixed, key)).any(|slot| slot.alone) {
-            if let Some(slot) = self.clean.find_mut(mixed, key) {
+            if let Some(slot) = self.layers.clean.find_mut(mixed, key) {
                 slot.seen = true;
             }
             return Ok(());
@@ -490,9 +467,9 @@ impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
         for (user_key, cell) in stored {
             slot.cells.insert(user_key, cell);
         }
-        self.clean_cells += slot.cells.len();
-        if let Some(old) = self.clean.put(mixed, slot) {
-            self.clean_cells -= old.cells.len();
+        self.layers.clean_entries += slot.cells.len();
+        if let Some(old) = self.layers.clean.put(mixed, slot) {
+            self.layers.clean_entries -= old.cells.len();
         }
         Ok(())
     }
@@ -524,176 +501,41 @@ fn sources<'a, K: Key, UK: Key, UV: Value>(
     key: &K,
     bounds: UserKeyBounds<'_, UK>,
 ) -> (Vec<Source<'a, UK, UV>>, bool) {
-    let mut sources = Vec::new();
-    for table in tables {
-        if let Some(slot) = table.find(mixed, key) {
-            sources.push(Source::Layer(slot.cells.range(bounds)));
-            if slot.alone {
-                return (sources, true);
-            }
-        }
-    }
-    (sources, false)
-}
-
-fn stored_key<K: Key, UK: Key>(core: &mut Core, hash: u64, key: &K, user_key: &UK) -> Result<(), StateError> {
-    core.stored_key(hash, key)?;
-    let mut stored = std::mem::take(&mut core.key);
-    let encoded = keycodec::encode(user_key, &mut stored);
-    core.key = stored;
-    encoded.map_err(|source| core.key_error(source))
-}
-
-fn decode<UV: Value>(core: &Core, bytes: &[u8]) -> Result<(UV, Expiry), StateError> {
-    decode_value(bytes).map_err(|source| StateError::DecodeValue { state: core.name(), source })
-}
-
-fn read_past<K: Key, UK: Key, UV: Value>(
-    core: &mut Core,
-    hash: u64,
-    key: &K,
-    user_key: &UK,
-) -> Result<(Option<UV>, Expiry), StateError> {
-    if core.resident {
-        return Ok((None, Expiry::NEVER));
-    }
-    stored_key(core, hash, key, user_key)?;
-    let mut found = None;
-    if let Some(past) = core.past() {
-        past.get(&core.key, &mut |bytes| {
-            found = Some(decode(core, bytes)?);
-            Ok(())
-        })?;
-    }
-    Ok(match found {
-        Some((value, expiry)) => (Some(value), expiry),
-        None => (None, Expiry::NEVER),
-    })
-}
-
-/// The stored cells of `key` within bounds, in the order asked for, at most `limit`.
-fn scan<K: Key, UK: Key, UV: Value>(
-    core: &mut Core,
-    hash: u64,
-    key: &K,
-    bounds: UserKeyBounds<'_, UK>,
-    direction: Direction,
-    limit: Option<usize>,
-) -> Result<Vec<(UK, Cell<UV>)>, StateError> {
-    core.stored_key(hash, key)?;
-    let prefix = core.key.clone();
-    let bound = |user_key: &UK| {
-        let mut bytes = prefix.clone();
-        keycodec::encode(user_key, &mut bytes).map_err(|source| core.key_error(source)).map(|()| bytes)
-    };
-    // Encodings are prefix-free, so that "behind this key" is its encoding and one more byte.
-    let behind = |user_key: &UK| {
-        bound(user_key).map(|mut bytes| {
-            bytes.push(0);
-            bytes
-        })
-    };
-    let lower = match bounds.0 {
-        Bound::Unbounded => prefix.clone(),
-        Bound::Included(start) => bound(start)?,
-        Bound::Excluded(start) => behind(start)?,
-    };
-    let upper = match bounds.1 {
-        Bound::Unbounded => prefix_end(&prefix),
-        Bound::Included(end) => behind(end)?,
-        Bound::Excluded(end) => bound(end)?,
-    };
-    let mut cells = Vec::new();
-    let Some(past) = core.past() else { return Ok(cells) };
-    past.scan(&lower, &upper, direction, &mut |stored, bytes| {
-        let user_key = keycodec::decode(&stored[prefix.len()..])
-            .map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
-        let (value, expiry) = decode(core, bytes)?;
-        cells.push((user_key, Cell { value: Some(value), meta: Meta::new(false, expiry) }));
-        Ok(if limit.is_some_and(|limit| cells.len() >= limit) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
-    })?;
-    Ok(cells)
+    let mut alone = false;
+    let slots = down_to_alone(tables, mixed, key).inspect(|slot| alone = slot.alone);
+    let sources = slots.map(|slot| Source::Layer(slot.cells.range(bounds))).collect();
+    (sources, alone)
 }
 
 impl<K: Key, UK: Key, UV: Value> Table for MapTable<K, UK, UV> {
     fn seal(&mut self) -> Option<SealedPart> {
-        if self.dirty.is_empty() {
-            return None;
-        }
         let bytes = self.usage().dirty;
-        self.dirty_cells = 0;
-        let next = Sharded::expecting(self.dirty.len());
-        let frozen = std::mem::replace(&mut self.dirty, next);
-        Some(self.sealed.push(frozen, &self.core.facts, bytes))
+        self.layers.seal(&self.core, bytes)
     }
 
     fn sealed_epoch(&mut self, _epoch: CheckpointId) {}
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
-        self.dirty.tend();
-        self.clean.tend();
-        let mut more = true;
-        let Self { core, sealed, clean, clean_cells, .. } = self;
-        let (resident, survives) = (core.resident, core.shared.defects.clean_survives_hand_over);
-        let merge = |slot: MapSlot<K, UK, UV>| {
-            let mixed = mix(hash_again(&slot.key));
-            let held = clean.remove(mixed, &slot.key);
-            *clean_cells -= held.as_ref().map_or(0, |held| held.cells.len());
-            let merged = if survives && held.is_some() { held } else { MapSlot::handed_over(held, slot, resident) };
-            if let Some(merged) = merged {
-                *clean_cells += merged.cells.len();
-                clean.insert_new(mixed, merged);
-            }
-        };
-        match sealed.hand_over(&core.shared, SLICE, merge) {
-            HandOver::Idle => more = false,
-            HandOver::Moved => {}
-            HandOver::Finished(rest) => discard(Box::new(rest)),
-        }
-        self.evict() || more
+        self.layers.maintain(&mut self.core, discard)
     }
 
     fn usage(&self) -> Usage {
-        let cells = |cells: usize| cells * (size_of::<(UK, Cell<UV>)>() * 3 / 2 + 8) + self.heap.estimate(cells);
-        Usage {
-            dirty: self.dirty.inline_bytes() + cells(self.dirty_cells),
-            sealed: self.sealed.bytes(),
-            clean: self.clean.inline_bytes() + cells(self.clean_cells),
-            pinned: 0,
-        }
+        self.layers.usage(|_, cells| cells * (size_of::<(UK, Cell<UV>)>() * 3 / 2 + 8) + self.heap.estimate(cells))
     }
 
     fn sealed_layers(&self) -> usize {
-        self.sealed.len()
+        self.layers.sealed.len()
     }
 
     fn load(&mut self, restored: &dyn Past) -> Result<(), StateError> {
-        let Self { core, clean, clean_cells, .. } = self;
-        let mut slot: Option<(u64, MapSlot<K, UK, UV>)> = None;
-        core.scan_owned(restored, &mut |stored, bytes| {
-            let decode_key = |source| StateError::DecodeKey { state: core.name(), source };
-            let encoded = &stored[HEAD..];
-            let (key, rest): (K, &[u8]) = keycodec::decode_prefix(encoded).map_err(decode_key)?;
-            let user_key = keycodec::decode(rest).map_err(decode_key)?;
+        let core = &self.core;
+        self.layers.load(core, restored, |slot, rest, bytes| {
+            let user_key =
+                keycodec::decode(rest).map_err(|source| StateError::DecodeKey { state: core.name(), source })?;
             let (value, expiry) = decode(core, bytes)?;
-            if let Some((mixed, full)) = slot.take_if(|(_, slot)| slot.key != key) {
-                clean.tend();
-                clean.put(mixed, full);
-            }
-            let hash = key_hash(&encoded[..encoded.len() - rest.len()]);
-            let (_, slot) = slot.get_or_insert_with(|| (mix(hash), MapSlot::new(key, true)));
             slot.cells.insert(user_key, Cell { value: Some(value), meta: Meta::new(false, expiry) });
-            *clean_cells += 1;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        if let Some((mixed, full)) = slot {
-            clean.put(mixed, full);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
@@ -702,28 +544,5 @@ impl<K: Key, UK: Key, UV: Value> Table for MapTable<K, UK, UV> {
 
     fn as_any(&self) -> &dyn std::any::Any {
         self
-    }
-}
-
-impl<K: Key, UK: Key, UV: Value> MapTable<K, UK, UV> {
-    fn evict(&mut self) -> bool {
-        let shared = &self.core.shared;
-        if !shared.clean_is_over() || self.clean.is_empty() || !shared.may_evict(self.sealed.handed()) {
-            return false;
-        }
-        let before = self.clean.len();
-        for _ in 0..EVICTION_SLICES {
-            let cells = &mut self.clean_cells;
-            self.clean.sweep(
-                &mut self.evictor,
-                SLICE,
-                |slot| !std::mem::take(&mut slot.seen),
-                |slot| *cells -= slot.cells.len(),
-            );
-        }
-        if self.clean.len() < before {
-            self.core.resident = false;
-        }
-        true
     }
 }

@@ -9,6 +9,7 @@ use crate::layers::{Encode, StateFacts};
 use crate::run_buffer::LayerBuffer;
 use crate::sharded::Keyed;
 use crate::table::Core;
+use crate::table::slots::Slot;
 use crate::value::{Expiry, Value, encode_value};
 
 /// Where an element stands in its list: the epoch sealed before it was pushed, and its number since.
@@ -97,14 +98,6 @@ pub(super) struct ListSlot<K, V> {
 }
 
 impl<K, V> ListSlot<K, V> {
-    pub(super) fn new(key: K, alone: bool) -> Self {
-        Self { key, alone, seen: false, removed: Vec::new(), segments: Vec::new() }
-    }
-
-    pub(super) fn elements(&self) -> usize {
-        self.segments.iter().map(|segment| segment.values.len()).sum()
-    }
-
     /// Appends an element as it was stored; elements come in order.
     pub(super) fn append_stored(
         &mut self,
@@ -130,9 +123,35 @@ impl<K, V> ListSlot<K, V> {
         }
         Ok(())
     }
+}
 
-    /// What clean holds of a key after the oldest sealed layer's slot moved onto what clean `held`; `None` if nothing.
-    pub(super) fn handed_over(held: Option<Self>, newer: Self, resident: bool) -> Option<Self> {
+impl<K: Key, V> Keyed for ListSlot<K, V> {
+    type Key = K;
+
+    #[inline]
+    fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+impl<K: Key, V: Value> Slot for ListSlot<K, V> {
+    fn new(key: K, alone: bool) -> Self {
+        Self { key, alone, seen: false, removed: Vec::new(), segments: Vec::new() }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    fn entries(&self) -> usize {
+        self.segments.iter().map(|segment| segment.values.len()).sum()
+    }
+
+    fn take_seen(&mut self) -> bool {
+        std::mem::take(&mut self.seen)
+    }
+
+    fn handed_over(held: Option<Self>, newer: Self, resident: bool) -> Option<Self> {
         let complete = newer.alone || resident;
         let seen = held.as_ref().is_some_and(|held| held.seen);
         let mut merged = match held {
@@ -142,15 +161,6 @@ impl<K, V> ListSlot<K, V> {
         };
         merged.segments.extend(newer.segments);
         (!(merged.segments.is_empty() && resident)).then_some(merged)
-    }
-}
-
-impl<K: Key, V> Keyed for ListSlot<K, V> {
-    type Key = K;
-
-    #[inline]
-    fn key(&self) -> &K {
-        &self.key
     }
 }
 

@@ -10,6 +10,7 @@ use crate::ordmap::OrdMap;
 use crate::run_buffer::LayerBuffer;
 use crate::sharded::Keyed;
 use crate::table::Meta;
+use crate::table::slots::Slot;
 use crate::value::{Expiry, Value, encode_value};
 
 /// One entry of a map.
@@ -48,13 +49,33 @@ pub(super) struct MapSlot<K, UK, UV> {
     pub(super) seen: bool,
 }
 
-impl<K, UK: Key, UV> MapSlot<K, UK, UV> {
-    pub(super) fn new(key: K, alone: bool) -> Self {
+impl<K: Key, UK, UV> Keyed for MapSlot<K, UK, UV> {
+    type Key = K;
+
+    #[inline]
+    fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+impl<K: Key, UK: Key, UV: Value> Slot for MapSlot<K, UK, UV> {
+    fn new(key: K, alone: bool) -> Self {
         Self { key, cells: OrdMap::default(), alone, seen: false }
     }
 
-    /// What clean holds of a key after the oldest sealed layer's slot moved onto what clean `held`; `None` if nothing.
-    pub(super) fn handed_over(held: Option<Self>, newer: Self, resident: bool) -> Option<Self> {
+    fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    fn entries(&self) -> usize {
+        self.cells.len()
+    }
+
+    fn take_seen(&mut self) -> bool {
+        std::mem::take(&mut self.seen)
+    }
+
+    fn handed_over(held: Option<Self>, newer: Self, resident: bool) -> Option<Self> {
         let mut merged = match held {
             Some(held) if !newer.alone => held,
             Some(held) => Self { seen: held.seen, ..Self::new(newer.key, true) },
@@ -69,15 +90,6 @@ impl<K, UK: Key, UV> MapSlot<K, UK, UV> {
         }
         // An empty map need not be remembered where a missing slot says the same.
         (!(merged.cells.is_empty() && (resident || !merged.alone))).then_some(merged)
-    }
-}
-
-impl<K: Key, UK, UV> Keyed for MapSlot<K, UK, UV> {
-    type Key = K;
-
-    #[inline]
-    fn key(&self) -> &K {
-        &self.key
     }
 }
 
