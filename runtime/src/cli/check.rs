@@ -83,8 +83,8 @@ async fn journal_at(place: &Place, root: JobRoot) -> Result<Option<Journal>, Ref
     let page = inspect::overview(&history, &[], &inspect::Inventory::default(), now);
     let newest = page.checkpoints.first();
     Ok(Some(Journal {
-        newest_checkpoint: newest.map(|line| line.id),
-        age_ms: newest.map(|line| now - line.completed_at),
+        newest_checkpoint: newest.map(|line| line.facts.id),
+        age_ms: newest.map(|line| now - line.facts.completed_at),
         owner: page.owner,
         generation: page.generation,
         status: page.status,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use weir_protocol::SubtaskTimeline;
 
 use super::InspectError;
-use super::model::{Checkpoint, History, chain_parts};
+use super::model::{Checkpoint, CheckpointFacts, History, chain_parts};
 use crate::show::{self, Align, Table};
 
 /// The retained checkpoints, newest first.
@@ -19,26 +19,13 @@ pub struct Checkpoints {
     pub checkpoints: Vec<CheckpointRow>,
 }
 
-/// A checkpoint. Points in time are milliseconds since the Unix epoch.
+/// A checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointRow {
-    /// Its id.
-    pub id: u64,
-    /// Why it was taken.
-    pub kind: String,
-    /// The generation that took it.
-    pub generation: u64,
-    /// When it was triggered.
-    pub triggered_at: i64,
-    /// When its last part was durable.
-    pub completed_at: i64,
-    /// Milliseconds between the two.
-    pub duration_ms: u64,
-    /// Bytes of all objects it names.
-    pub bytes_full: u64,
-    /// Bytes uploaded for it.
-    pub bytes_incremental: u64,
+    /// What the journal says about it.
+    #[serde(flatten)]
+    pub facts: CheckpointFacts,
     /// Runs in its chain.
     pub runs: u64,
     /// Bases in its chain.
@@ -106,19 +93,11 @@ fn retained(history: &History) -> String {
 }
 
 fn row(checkpoint: &Checkpoint) -> CheckpointRow {
-    let entry = &checkpoint.entry;
     let manifest = checkpoint.manifest.as_ref().ok();
     let subtasks: Vec<SubtaskRow> = manifest.iter().flat_map(|manifest| &manifest.timeline).map(subtask).collect();
     let (runs, bases) = manifest.map(chain_parts).unwrap_or_default();
     CheckpointRow {
-        id: entry.id.0,
-        kind: entry.kind.to_string(),
-        generation: entry.generation.0,
-        triggered_at: entry.triggered_at.0,
-        completed_at: entry.completed_at.0,
-        duration_ms: checkpoint.duration_ms(),
-        bytes_full: entry.bytes_full,
-        bytes_incremental: entry.bytes_incremental,
+        facts: checkpoint.facts(),
         runs,
         bases,
         entries: manifest.map_or(0, |manifest| manifest.chain.iter().map(|run| run.entries).sum()),
@@ -184,10 +163,11 @@ impl Checkpoints {
         } else {
             text.push_str(&self.table(&self.checkpoints).render(0));
         }
-        for (id, damaged) in
-            self.checkpoints.iter().filter_map(|row| row.damaged.as_ref().map(|damaged| (row.id, damaged)))
-        {
-            writeln!(text, "DAMAGED checkpoint {id}: {damaged}").expect("writing to a string cannot fail");
+        for row in &self.checkpoints {
+            if let Some(damaged) = &row.damaged {
+                writeln!(text, "DAMAGED checkpoint {}: {damaged}", row.facts.id)
+                    .expect("writing to a string cannot fail");
+            }
         }
         text
     }
@@ -210,17 +190,18 @@ impl Checkpoints {
         ]);
         let mut table = Table::new(&columns);
         for row in rows {
+            let facts = &row.facts;
             let mut cells = vec![
-                row.id.to_string(),
-                row.kind.clone(),
-                row.generation.to_string(),
-                show::time(row.triggered_at),
-                show::millis(row.duration_ms),
+                facts.id.to_string(),
+                facts.kind.clone(),
+                facts.generation.to_string(),
+                show::time(facts.triggered_at),
+                show::millis(facts.duration_ms),
             ];
             cells.extend(row.phases.cells());
             cells.extend([
-                show::bytes(row.bytes_full),
-                show::bytes(row.bytes_incremental),
+                show::bytes(facts.bytes_full),
+                show::bytes(facts.bytes_incremental),
                 row.runs.to_string(),
                 row.bases.to_string(),
             ]);

@@ -1,5 +1,6 @@
 //! What was read, as values.
 
+use serde::Serialize;
 use weir_protocol::journal::{CheckpointEntry, JournalEntry};
 use weir_protocol::{Manifest, RunKind, Sequence};
 
@@ -25,7 +26,44 @@ pub struct Checkpoint {
     pub manifest: Result<Manifest, String>,
 }
 
+/// What the journal says about a checkpoint, as reports show it. Points in time are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointFacts {
+    /// Its id.
+    pub id: u64,
+    /// Why it was taken.
+    pub kind: String,
+    /// The generation that took it.
+    pub generation: u64,
+    /// When it was triggered.
+    pub triggered_at: i64,
+    /// When its last part was durable.
+    pub completed_at: i64,
+    /// Milliseconds between the two.
+    pub duration_ms: u64,
+    /// Bytes of all objects it names.
+    pub bytes_full: u64,
+    /// Bytes uploaded for it.
+    pub bytes_incremental: u64,
+}
+
 impl Checkpoint {
+    /// What the journal says about it.
+    pub fn facts(&self) -> CheckpointFacts {
+        let entry = &self.entry;
+        CheckpointFacts {
+            id: entry.id.0,
+            kind: entry.kind.to_string(),
+            generation: entry.generation.0,
+            triggered_at: entry.triggered_at.0,
+            completed_at: entry.completed_at.0,
+            duration_ms: self.duration_ms(),
+            bytes_full: entry.bytes_full,
+            bytes_incremental: entry.bytes_incremental,
+        }
+    }
+
     /// Milliseconds from the trigger until its last part was durable.
     pub fn duration_ms(&self) -> u64 {
         self.entry.completed_at.since(self.entry.triggered_at)

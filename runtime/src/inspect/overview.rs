@@ -7,7 +7,7 @@ use weir_protocol::Manifest;
 use weir_protocol::journal::{EntryKind, JobStatus, RestorePoint};
 
 use super::garbage::{self, Heap, Inventory, Storage};
-use super::model::{Checkpoint, History, Savepoint, chain_parts};
+use super::model::{Checkpoint, CheckpointFacts, History, Savepoint, chain_parts};
 use crate::show::{self, Align, Table};
 
 /// A job on one page. Times are milliseconds since the Unix epoch.
@@ -76,22 +76,9 @@ pub struct Scale {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointLine {
-    /// Its id.
-    pub id: u64,
-    /// Why it was taken.
-    pub kind: String,
-    /// The generation that took it.
-    pub generation: u64,
-    /// When it was triggered.
-    pub triggered_at: i64,
-    /// When its last part was durable.
-    pub completed_at: i64,
-    /// Between the two.
-    pub duration_ms: u64,
-    /// Bytes of all objects it names.
-    pub bytes_full: u64,
-    /// Bytes uploaded for it.
-    pub bytes_incremental: u64,
+    /// What the journal says about it.
+    #[serde(flatten)]
+    pub facts: CheckpointFacts,
     /// Objects it names.
     pub objects: Option<u64>,
     /// Runs in its chain.
@@ -179,18 +166,10 @@ pub(super) fn describe(kind: &EntryKind) -> String {
 }
 
 fn line_of(checkpoint: &Checkpoint) -> CheckpointLine {
-    let entry = &checkpoint.entry;
     let manifest = checkpoint.manifest.as_ref().ok();
     let parts = manifest.map(chain_parts);
     CheckpointLine {
-        id: entry.id.0,
-        kind: entry.kind.to_string(),
-        generation: entry.generation.0,
-        triggered_at: entry.triggered_at.0,
-        completed_at: entry.completed_at.0,
-        duration_ms: checkpoint.duration_ms(),
-        bytes_full: entry.bytes_full,
-        bytes_incremental: entry.bytes_incremental,
+        facts: checkpoint.facts(),
         objects: manifest.map(|manifest| manifest.object_keys().len() as u64),
         runs: parts.map(|(runs, _)| runs),
         bases: parts.map(|(_, bases)| bases),
@@ -269,15 +248,16 @@ impl Overview {
                 }
                 (None, _, _) => "-".to_owned(),
             };
+            let facts = &line.facts;
             table.row([
-                line.id.to_string(),
-                line.kind.clone(),
-                line.generation.to_string(),
-                show::time(line.completed_at),
-                self.age(line.completed_at),
-                show::millis(line.duration_ms),
-                show::bytes(line.bytes_full),
-                show::bytes(line.bytes_incremental),
+                facts.id.to_string(),
+                facts.kind.clone(),
+                facts.generation.to_string(),
+                show::time(facts.completed_at),
+                self.age(facts.completed_at),
+                show::millis(facts.duration_ms),
+                show::bytes(facts.bytes_full),
+                show::bytes(facts.bytes_incremental),
                 line.objects.map_or_else(|| "-".to_owned(), |count| count.to_string()),
                 chain,
             ]);

@@ -98,7 +98,7 @@ async fn checkpoints_are_shown_phase_by_phase() {
     let (_, root) = job().await;
     let history = read_history(&root).await.unwrap();
     let all = checkpoints(&history, None).unwrap();
-    assert_eq!(all.checkpoints.iter().map(|row| row.id).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(all.checkpoints.iter().map(|row| row.facts.id).collect::<Vec<_>>(), [3, 2, 1]);
     let expected = "\
 ID  KIND        GEN  TRIGGERED                    TOOK    START    ALIGN    SYNC    ASYNC   UPLOAD      FULL  UPLOADED  RUNS  BASES  SLOWEST
  2  checkpoint    2  2027-01-15T08:00:10.000Z  46.0 ms  2.10 ms  2.60 ms  310 µs  41.5 ms  23.0 ms  2.93 KiB  1.95 KiB     2      0  count[1]
