@@ -188,15 +188,6 @@ impl Job {
         self.verify();
     }
 
-    /// Judges a finished job that moved through savepoints. Each move begins a job of another id, which leaves the hidden
-    /// files of the one before alone; they are counted and shown.
-    pub fn judge_moved(&self) {
-        let verdict = oracle::judge_finished(&self.input, &self.output());
-        println!("{verdict}");
-        assert_eq!((verdict.lost, verdict.doubled, verdict.torn, verdict.wrong), (0, 0, 0, 0), "{verdict}");
-        self.verify();
-    }
-
     pub fn judge_running(&self) {
         let verdict = oracle::judge_running(&self.input, &self.output());
         assert!(verdict.is_exact(), "{verdict}");

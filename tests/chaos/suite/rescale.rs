@@ -56,7 +56,7 @@ fn rescale(backend: &'static str, ways: [Way; 5]) {
     job.set("worker", "slots", 1);
     flags.extend(FULL_SPEED.map(str::to_owned));
     job.start("work-end", &flags).finish(FINISH);
-    job.judge_moved();
+    job.judge_finished();
     println!("{NAME} on {backend} by {ways:?}: {landings:?}");
 }
 
