@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::{check_key, check_prefix};
 use crate::options::StoreOptions;
-use crate::store::{Created, Listed, ObjectStore, OpenUpload};
+use crate::store::{Created, Guard, Listed, ObjectStore, OpenUpload};
 
 mod call;
 mod connect;
@@ -29,12 +29,14 @@ mod document;
 mod download;
 mod errors;
 mod fingerprint;
+mod guarded;
 mod inventory;
 mod listing;
 mod upload;
 
 use call::Call;
 use fingerprint::Fingerprint;
+use guarded::{Guarded, is_withdrawn};
 
 /// One memory permit stands for this many bytes.
 const PERMIT_BYTES: u64 = 1024;
@@ -96,6 +98,23 @@ impl Shared {
                 .key(call.key)
                 .metadata(fingerprint::NAME, fingerprint.encode());
             call.send(body.len() as u64, request.body(ByteStream::from(body.clone())).send()).await.map(drop)
+        })
+        .await
+    }
+
+    async fn put_guarded(&self, call: &Call<'_>, body: &Bytes, guard: &Guard) -> Result<(), StoreError> {
+        let fingerprint = Fingerprint::of(body).encode();
+        call.retried(|| async {
+            let request = self.client.put_object().bucket(&self.bucket).key(call.key);
+            let request = request.metadata(fingerprint::NAME, fingerprint.clone()).body(ByteStream::from(body.clone()));
+            let request = request.customize().interceptor(Guarded(Arc::clone(guard)));
+            match call.within(call.attempt_bound(body.len() as u64), request.send()).await? {
+                Ok(_) => Ok(()),
+                Err(error) if is_withdrawn(&error) => {
+                    Err(StoreError::withdrawn(Operation::Put, call.key, self.name.clone()))
+                }
+                Err(error) => Err(call.error(error)),
+            }
         })
         .await
     }
@@ -165,6 +184,12 @@ impl ObjectStore for S3Store {
         let call = Call::begin(&self.shared, Operation::Put, key, body.len() as u64);
         let fingerprint = Fingerprint::of(&body);
         self.shared.put_bytes(&call, &body, fingerprint).await
+    }
+
+    async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
+        check_key(Operation::Put, key, &self.shared.name)?;
+        let call = Call::begin(&self.shared, Operation::Put, key, body.len() as u64);
+        self.shared.put_guarded(&call, &body, &guard).await
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<(), StoreError> {

@@ -62,7 +62,7 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError>;
 
     /// [`put`](Self::put), unless `guard` withdraws it: asked as late as the store can, and at least before anything is sent.
-    /// A withdrawn write is `StoreErrorKind::Withdrawn` and not done.
+    /// A withdrawn write is `StoreErrorKind::Withdrawn`; its effect tells what earlier attempts may have done.
     async fn put_guarded(&self, key: &str, body: Bytes, guard: Guard) -> Result<(), StoreError> {
         if guard() {
             return self.put(key, body).await;

@@ -1,5 +1,7 @@
 //! One object: put, get, head, create, ranges, delete.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::bytes;
@@ -8,6 +10,7 @@ use crate::store::{Created, ObjectStore};
 
 pub(super) async fn check(store: &dyn ObjectStore) {
     what_is_put_can_be_got(store).await;
+    a_guard_withdraws_a_put(store).await;
     what_is_absent_is_not_found(store).await;
     only_the_first_create_makes_the_object(store).await;
     ranges_are_exact(store).await;
@@ -23,6 +26,15 @@ async fn what_is_put_can_be_got(store: &dyn ObjectStore) {
         store.put(&key, body.clone()).await.expect("a put can be repeated");
         assert_eq!(store.get(&key).await.expect("get works"), body, "{length} bytes, put twice");
     }
+}
+
+async fn a_guard_withdraws_a_put(store: &dyn ObjectStore) {
+    let withdrawn = store.put_guarded("guarded/x", bytes(1, 10), Arc::new(|| false)).await;
+    let error = withdrawn.expect_err("the guard says no");
+    assert_eq!((error.kind, error.effect), (StoreErrorKind::Withdrawn, Effect::NotDone), "{error}");
+    assert_eq!(store.head("guarded/x").await.expect("head works"), None, "a withdrawn put leaves nothing");
+    store.put_guarded("guarded/x", bytes(1, 10), Arc::new(|| true)).await.expect("the guard says yes");
+    assert_eq!(store.get("guarded/x").await.expect("get works"), bytes(1, 10));
 }
 
 async fn what_is_absent_is_not_found(store: &dyn ObjectStore) {

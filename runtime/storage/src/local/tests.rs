@@ -174,14 +174,3 @@ fn full_and_read_only_file_systems_can_pass_and_say_so() {
         unsure("cannot sync")(io::ErrorKind::StorageFull.into()).into_error(Operation::Put, "k", &"file:///x".into());
     assert_eq!(unsynced.effect, Effect::MaybeDone);
 }
-
-#[tokio::test]
-async fn a_write_that_is_withdrawn_on_its_way_never_gets_its_name() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = LocalStore::new(directory.path(), StoreOptions::default());
-    let error = store.put_guarded("a/b", Bytes::from_static(b"x"), Arc::new(|| false)).await.unwrap_err();
-    assert_eq!((error.kind, error.effect), (StoreErrorKind::Withdrawn, crate::Effect::NotDone));
-    assert_eq!(store.head("a/b").await.unwrap(), None);
-    store.put_guarded("a/b", Bytes::from_static(b"x"), Arc::new(|| true)).await.unwrap();
-    assert_eq!(store.get("a/b").await.unwrap(), "x");
-}
