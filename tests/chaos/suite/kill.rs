@@ -197,7 +197,7 @@ fn nothing_is_lost_or_doubled_by_kills_with_checkpoints_in_a_bucket() {
 
 #[test]
 fn nothing_is_lost_or_doubled_by_kills_at_full_speed() {
-    let lines = fewer() * 40_000;
+    let lines = fewer() * 16_000;
     kill_at_full_speed("memory, full speed", fewer(), &Plan { parallelism: 1, backend: "Memory", lines, ..plan(1) });
     kill_at_full_speed("rocksdb, full speed", fewer(), &Plan { lines, ..plan(1) });
 }
