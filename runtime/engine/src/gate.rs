@@ -5,7 +5,7 @@ use weir_protocol::CheckpointId;
 use weir_protocol::alignment::Alignment as Aligner;
 use weir_protocol::watermark::{WatermarkMerge, WatermarkStep};
 
-use crate::element::{AlignmentMode, Barrier};
+use crate::element::{AlignmentMode, Barrier, MAX_WATERMARK};
 use crate::task::Alignment;
 
 /// State of all input channels of one subtask.
@@ -44,9 +44,14 @@ impl InputGate {
         self.aligner.aligning().is_some()
     }
 
-    /// An input's watermark went on.
+    /// An input's watermark went on. The watermark after the last record is the input's end in event time: nothing it says
+    /// about time counts any more, so that it does not speak for inputs that are idle.
     pub fn watermark(&mut self, input: usize, watermark: i64) -> WatermarkStep {
-        self.watermarks.handle_watermark(input, watermark)
+        if watermark == MAX_WATERMARK {
+            self.watermarks.handle_end(input)
+        } else {
+            self.watermarks.handle_watermark(input, watermark)
+        }
     }
 
     /// An input delivered records.
@@ -59,15 +64,43 @@ impl InputGate {
         self.watermarks.handle_idle(input)
     }
 
-    /// An input delivered its last record; true once all have. Barriers still come through it.
-    pub fn end(&mut self, input: usize) -> bool {
+    /// An input delivered its last record; true once all have. Barriers still come through it, and are waited for.
+    pub fn end(&mut self, input: usize) -> (WatermarkStep, bool) {
         self.ended[input] = true;
-        self.ended.iter().all(|&ended| ended)
+        (self.watermarks.handle_end(input), self.ended.iter().all(|&ended| ended))
     }
 
     /// An input delivered a barrier at `now_us`; returns when alignment began and ended once all inputs have.
     pub(crate) fn barrier(&mut self, input: usize, barrier: Barrier, now_us: u64) -> Option<Alignment> {
         let step = self.aligner.handle_barrier(input, barrier.checkpoint, now_us as i64);
         step.aligned.map(|aligned| Alignment { first_us: aligned.first_us as u64, last_us: aligned.last_us as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_input_does_not_speak_for_idle_ones() {
+        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0));
+        assert_eq!(gate.watermark(1, 9).advanced, None);
+        assert_eq!(gate.watermark(0, MAX_WATERMARK).advanced, Some(9));
+        assert_eq!(gate.end(0), (WatermarkStep::default(), false));
+        assert_eq!(gate.idle(1), WatermarkStep { advanced: None, idle: Some(true) });
+        assert_eq!(gate.active(1), WatermarkStep { advanced: None, idle: Some(false) });
+        assert_eq!(gate.watermark(1, 20).advanced, Some(20));
+        assert_eq!(gate.watermark(1, MAX_WATERMARK).advanced, Some(MAX_WATERMARK));
+        assert_eq!(gate.end(1), (WatermarkStep::default(), true));
+    }
+
+    #[test]
+    fn an_input_that_ends_while_others_are_idle_leaves_the_watermark_to_them() {
+        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0));
+        gate.watermark(0, 30);
+        gate.watermark(1, 9);
+        assert_eq!(gate.idle(1).advanced, Some(30));
+        assert_eq!(gate.watermark(0, MAX_WATERMARK), WatermarkStep { advanced: None, idle: Some(true) });
+        assert_eq!(gate.watermark(1, 40), WatermarkStep { advanced: Some(40), idle: Some(false) });
     }
 }

@@ -400,7 +400,9 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
                 }
             }
             Turn::Input(input, Input::End) => {
-                if gate.end(input) {
+                let (step, all) = gate.end(input);
+                pass_time(head.root(), &mut cx, step, &env).await?;
+                if all {
                     advance(head.root(), &mut cx, Advance::End, &env).await?;
                     flush(head.root(), true, &env).await?;
                 }
