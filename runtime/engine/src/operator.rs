@@ -25,6 +25,9 @@ pub trait Operator: Send + 'static {
         Ok(Advanced::Done)
     }
 
+    /// Processing time in milliseconds, before each batch and each advance: state expires by it.
+    fn set_now(&mut self, _now: i64) {}
+
     /// Freezes the epoch that ends here, in O(1).
     ///
     /// # Errors

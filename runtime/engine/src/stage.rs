@@ -273,6 +273,7 @@ impl<O: Operator> OperatorStage<O> {
         cx: &mut Cx,
         work: impl FnOnce(&mut O, &mut Collector<'_, O::Out>) -> Result<Advanced, TaskError>,
     ) -> Result<Advanced, TaskError> {
+        self.operator.set_now(cx.now);
         let mut collector = Collector::new(cx, &self.ctx, &mut self.buffer, &mut self.out, &mut self.sides);
         // Caught here rather than at the task, because here it is known whose code it was: stages further down catch theirs
         // first. Nothing is used after a failure, so half-changed operators do no harm.

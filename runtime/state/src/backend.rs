@@ -283,8 +283,9 @@ impl<K: Key> Backend<K> {
         table.downcast_mut().expect("a handle is used with the backend that gave it")
     }
 
-    /// Sets the time against which expiries are compared: milliseconds since the Unix epoch, processing time. Called before
-    /// each batch.
+    /// Sets the time against which expiries are compared: milliseconds since the Unix epoch, processing time. To be called
+    /// before the first state is declared, before each batch, before timers fire, and now and then without any input, so that
+    /// compaction drops what expires.
     #[inline]
     pub fn set_now(&mut self, millis: i64) {
         self.clock.store(millis, Ordering::Relaxed);

@@ -21,7 +21,9 @@ pub struct KeyedCore<K: Key> {
 
 impl<K: Key> KeyedCore<K> {
     pub fn open(ctx: &OperatorContext, build: &BuildContext<'_>) -> Self {
-        let backend = build.store.backend::<K>(&ctx.operator, ctx.subtask, build.key_groups(ctx.parallelism));
+        let mut backend = build.store.backend::<K>(&ctx.operator, ctx.subtask, build.key_groups(ctx.parallelism));
+        // Before the first state is declared: what is restored may have expired meanwhile.
+        backend.set_now(build.now);
         let watermark = build.restored_watermark(&ctx.operator).unwrap_or(MIN_WATERMARK);
         Self { backend, watermark, ctx: ctx.clone() }
     }
@@ -61,6 +63,10 @@ impl<O: KeyedOperator> Operator for O {
 
     fn advance(&mut self, to: Advance, out: &mut Collector<'_, O::Out>) -> Result<Advanced, TaskError> {
         KeyedOperator::advance(self, to, out)
+    }
+
+    fn set_now(&mut self, now: i64) {
+        self.core_mut().backend.set_now(now);
     }
 
     fn seal(&mut self, epoch: CheckpointId, snapshot: &mut Snapshot) -> Result<(), TaskError> {

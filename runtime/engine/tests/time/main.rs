@@ -5,6 +5,7 @@
 
 mod flow;
 
+mod expiry;
 mod idleness;
 
 use std::time::Duration;
@@ -14,6 +15,9 @@ use weir_engine::operators::aggregate::Count;
 use weir_engine::stream::Stream;
 use weir_engine::time::WatermarkStrategy;
 use weir_engine::window::Tumbling;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const HOUR_MS: i64 = 3_600_000;
 
 fn ascending() -> WatermarkStrategy<Rec> {
     WatermarkStrategy::ascending(|record: &Rec| record.1)
