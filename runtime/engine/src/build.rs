@@ -63,10 +63,23 @@ pub enum BuildError {
 pub struct RestoredFlow {
     /// Positions by source and split.
     pub splits: BTreeMap<(OperatorId, String), SplitPosition>,
-    /// The lowest stored watermark of each operator's subtasks.
-    pub watermarks: BTreeMap<OperatorId, i64>,
+    /// The last watermark of each operator's subtasks, `None` before the first; the end of a bounded input does not count.
+    pub watermarks: BTreeMap<OperatorId, Vec<Option<i64>>>,
     /// The checkpoint, 0 if none.
     pub epoch: u64,
+}
+
+impl RestoredFlow {
+    /// The watermark from which a subtask goes on: its own, or, when subtasks were dealt out anew, the lowest. One without a
+    /// watermark never got any input; it holds nobody back.
+    pub fn watermark(&self, operator: &OperatorId, subtask: u32, parallelism: u32) -> Option<i64> {
+        let stored = self.watermarks.get(operator)?;
+        if stored.len() == parallelism as usize {
+            stored.get(subtask as usize).copied().flatten()
+        } else {
+            stored.iter().flatten().min().copied()
+        }
+    }
 }
 
 /// What every factory may look at.
@@ -95,9 +108,9 @@ impl BuildContext<'_> {
         weir_protocol::key_groups_of(weir_protocol::SubtaskIndex(self.subtask), self.max_parallelism, parallelism)
     }
 
-    /// The watermark an operator starts with.
-    pub fn restored_watermark(&self, operator: &OperatorId) -> Option<i64> {
-        self.restored.watermarks.get(operator).copied()
+    /// The watermark an operator instance starts with: it never sees a lower one.
+    pub fn restored_watermark(&self, ctx: &OperatorContext) -> Option<i64> {
+        self.restored.watermark(&ctx.operator, ctx.subtask, ctx.parallelism)
     }
 }
 
@@ -201,6 +214,8 @@ pub struct BuiltTask {
     pub operator: OperatorId,
     /// Its index.
     pub subtask: u32,
+    /// The watermark its head starts with.
+    pub watermark: Option<i64>,
     /// What to run.
     pub body: TaskBody,
 }
@@ -301,6 +316,7 @@ impl Builder<'_> {
     fn build_task(&mut self, head: NodeId, subtask: u32) -> Result<BuiltTask, BuildError> {
         let ctx = self.operator_context(head, subtask);
         let operator = ctx.operator.clone();
+        let watermark = self.context(subtask, 0).restored_watermark(&ctx);
         let outputs = self.build_outputs(head, subtask)?;
         let body = match self.graph.nodes[head.0].kind.clone() {
             NodeKind::Source(factory) => TaskBody::Source(factory.task(ctx, &self.context(subtask, 0), outputs)?),
@@ -309,7 +325,7 @@ impl Builder<'_> {
                 TaskBody::Operator(factory.head(ctx, &self.context(subtask, 0), outputs, inputs)?)
             }
         };
-        Ok(BuiltTask { operator, subtask, body })
+        Ok(BuiltTask { operator, subtask, watermark, body })
     }
 
     fn take_inputs(&mut self, head: NodeId, subtask: u32) -> Vec<Vec<ErasedReceiver>> {
@@ -379,5 +395,25 @@ impl Builder<'_> {
             other => other,
         };
         edge.factory.writer(ctx, &self.context(subtask, to), exchange, senders)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subtask_goes_on_from_its_own_watermark_or_from_the_lowest_if_there_are_more_or_fewer_of_them() {
+        let operator = OperatorId::from("count");
+        let flow = RestoredFlow {
+            watermarks: [(operator.clone(), vec![Some(100), None, Some(9)])].into(),
+            ..RestoredFlow::default()
+        };
+        let restored = |parallelism| -> Vec<Option<i64>> {
+            (0..parallelism).map(|subtask| flow.watermark(&operator, subtask, parallelism)).collect()
+        };
+        assert_eq!(restored(3), [Some(100), None, Some(9)]);
+        assert_eq!(restored(2), [Some(9), Some(9)]);
+        assert_eq!(flow.watermark(&"other".into(), 0, 3), None);
     }
 }

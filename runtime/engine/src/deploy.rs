@@ -51,7 +51,7 @@ impl Deployment {
         let mut set: JoinSet<((OperatorId, u32), Result<(), TaskError>)> = JoinSet::new();
         let mut lanes = JoinSet::new();
         let mut names = BTreeMap::new();
-        for BuiltTask { operator, subtask, body } in tasks {
+        for BuiltTask { operator, subtask, watermark, body } in tasks {
             let (tx, rx) = mpsc::unbounded_channel();
             let (task_env, lane) = TaskEnv::new(
                 operator.clone(),
@@ -62,6 +62,7 @@ impl Deployment {
                 env.store.clone(),
                 env.alignment,
                 env.restored,
+                watermark,
             );
             loads.insert((operator.clone(), subtask), task_env.load.clone());
             lanes.spawn(lane);

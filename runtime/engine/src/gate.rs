@@ -17,11 +17,12 @@ pub struct InputGate {
 }
 
 impl InputGate {
-    /// All inputs live, before any watermark, after the restored checkpoint.
-    pub fn new(inputs: usize, mode: AlignmentMode, restored: CheckpointId) -> Self {
+    /// All inputs live, after the restored checkpoint. No input has said anything yet; the subtask's `watermark` stays where
+    /// it stood until all of them are beyond it.
+    pub fn new(inputs: usize, mode: AlignmentMode, restored: CheckpointId, watermark: Option<i64>) -> Self {
         Self {
             aligner: Aligner::new(mode, inputs, restored),
-            watermarks: WatermarkMerge::new(inputs, None),
+            watermarks: WatermarkMerge::new(inputs, watermark),
             ended: vec![false; inputs],
             cursor: 0,
         }
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn an_ended_input_does_not_speak_for_idle_ones() {
-        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0));
+        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0), None);
         assert_eq!(gate.watermark(1, 9).advanced, None);
         assert_eq!(gate.watermark(0, MAX_WATERMARK).advanced, Some(9));
         assert_eq!(gate.end(0), (WatermarkStep::default(), false));
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_input_that_ends_while_others_are_idle_leaves_the_watermark_to_them() {
-        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0));
+        let mut gate = InputGate::new(2, AlignmentMode::ExactlyOnce, CheckpointId(0), None);
         gate.watermark(0, 30);
         gate.watermark(1, 9);
         assert_eq!(gate.idle(1).advanced, Some(30));

@@ -81,6 +81,7 @@ impl<S: Source> SourceFactory for TypedSource<S> {
             splits.push(Split::open(self.source.as_ref(), id, position, self.watermarks.bound_ms).map_err(refused)?);
         }
         let out = Output::new(typed_stages::<S::Item>(outputs.main, &ctx.operator)?);
+        let restored_watermark = build.restored_watermark(&ctx);
         Ok(Box::new(Task {
             source: self.source.clone(),
             strategy: self.watermarks.clone(),
@@ -89,7 +90,9 @@ impl<S: Source> SourceFactory for TypedSource<S> {
             next: 0,
             out,
             batch: Batch::default(),
-            emitted_watermark: MIN_WATERMARK,
+            emitted_watermark: restored_watermark.unwrap_or(MIN_WATERMARK),
+            stored_watermark: restored_watermark,
+            is_announced: restored_watermark.is_none(),
             watermark_at: i64::MIN,
             idle: false,
             ended: false,
@@ -149,7 +152,12 @@ struct Task<S: Source> {
     next: usize,
     out: Output<S::Item>,
     batch: Batch<S::Item>,
+    /// The last watermark that went out, in this deployment or the one it was restored from; a floor for the next.
     emitted_watermark: i64,
+    /// The same for checkpoints; the end of a bounded input is none, because the input may have grown at a restore.
+    stored_watermark: Option<i64>,
+    /// False until a restored watermark was sent again: channels start without one.
+    is_announced: bool,
     watermark_at: i64,
     idle: bool,
     ended: bool,
@@ -247,6 +255,7 @@ impl<S: Source> Task<S> {
                         finished: false,
                     });
                 }
+                cx.snapshot.watermarks.push((self.ctx.operator.clone(), self.stored_watermark));
                 seal(&mut self.out, cx, barrier, splits, Alignment { first_us: now, last_us: now }, env).await
             }
             TaskControl::Completed(checkpoint) => {
@@ -385,11 +394,15 @@ impl<S: Source> Task<S> {
             // Splits may still appear, so time stands where the ended ones left it, and then there is nothing to say.
             None => self.splits.iter().filter(|split| split.reader.is_none()).map(Split::watermark).max(),
         };
-        let woke = self.idle && live.is_some();
+        let again = (self.idle && live.is_some()) || !self.is_announced;
         match watermark {
-            Some(watermark) if watermark > self.emitted_watermark || woke => {
+            Some(watermark) if watermark > self.emitted_watermark || again => {
                 let watermark = watermark.max(self.emitted_watermark);
                 self.emitted_watermark = watermark;
+                if watermark != MAX_WATERMARK && watermark != MIN_WATERMARK {
+                    self.stored_watermark = Some(watermark);
+                }
+                self.is_announced = true;
                 self.idle = false;
                 self.ctx.metrics.watermark.store(watermark, std::sync::atomic::Ordering::Relaxed);
                 advance(&mut self.out, cx, Advance::Watermark(watermark), env).await

@@ -13,7 +13,7 @@ use weir_protocol::OperatorId;
 use weir_state::SealedSubtask;
 
 use crate::batch::Batch;
-use crate::element::Barrier;
+use crate::element::{Barrier, MAX_WATERMARK, MIN_WATERMARK};
 use crate::error::{FailureKind, TaskError, UserError};
 use crate::operator::{Collector, Operator, Sides};
 use crate::record::Record;
@@ -57,7 +57,7 @@ pub struct Snapshot {
     pub sealed: Vec<SealedSubtask>,
     /// Sink output that is left to make durable.
     pub prepares: Vec<(OperatorId, Box<dyn Prepare>)>,
-    /// Watermarks by operator.
+    /// Last watermarks by operator; the end of a bounded input is none.
     pub watermarks: Vec<(OperatorId, Option<i64>)>,
 }
 
@@ -258,14 +258,25 @@ pub struct OperatorStage<O: Operator> {
     buffer: Batch<O::Out>,
     sides: Sides,
     out: Output<O::Out>,
+    /// The last watermark, of this deployment or the one it was restored from, and what a checkpoint stores. The one after
+    /// the last record is none: in a later deployment the input may have grown.
+    watermark: Option<i64>,
     /// An advance this operator has not finished.
     unfinished: Option<Advance>,
 }
 
 impl<O: Operator> OperatorStage<O> {
-    /// Wraps an opened operator.
-    pub fn new(operator: O, ctx: OperatorContext, out: Output<O::Out>, sides: Sides) -> Self {
-        Self { operator, ctx, buffer: Batch::default(), sides, out, unfinished: None }
+    /// Wraps an opened operator that starts with `watermark`.
+    pub fn new(operator: O, ctx: OperatorContext, out: Output<O::Out>, sides: Sides, watermark: Option<i64>) -> Self {
+        Self { operator, ctx, buffer: Batch::default(), sides, out, watermark, unfinished: None }
+    }
+
+    /// Notes a watermark and never lets it go back, whatever restored operators further up start with.
+    fn reach(&mut self, watermark: i64) -> i64 {
+        if watermark != MAX_WATERMARK && watermark != MIN_WATERMARK {
+            self.watermark = self.watermark.max(Some(watermark));
+        }
+        watermark.max(self.watermark.unwrap_or(MIN_WATERMARK))
     }
 
     fn run(
@@ -322,6 +333,10 @@ impl<O: Operator> OperatorStage<O> {
 impl<O: Operator> Control for OperatorStage<O> {
     fn advance(&mut self, cx: &mut Cx, to: Advance) -> Result<Advanced, TaskError> {
         debug_assert!(self.unfinished.is_none(), "the loop resumes before it advances");
+        let to = match to {
+            Advance::Watermark(watermark) => Advance::Watermark(self.reach(watermark)),
+            Advance::ProcessingTime | Advance::End => to,
+        };
         self.advance_here(cx, to)
     }
 
@@ -339,8 +354,7 @@ impl<O: Operator> Control for OperatorStage<O> {
     fn barrier(&mut self, cx: &mut Cx, barrier: Barrier) -> Result<(), TaskError> {
         debug_assert!(self.unfinished.is_none(), "the loop resumes before a barrier");
         self.operator.seal(barrier.checkpoint, &mut cx.snapshot)?;
-        let watermark = self.ctx.metrics.watermark.load(Ordering::Relaxed);
-        cx.snapshot.watermarks.push((self.ctx.operator.clone(), (watermark != i64::MIN).then_some(watermark)));
+        cx.snapshot.watermarks.push((self.ctx.operator.clone(), self.watermark));
         self.sides.barrier(cx, barrier)?;
         self.out.barrier(cx, barrier)
     }

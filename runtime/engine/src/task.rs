@@ -91,6 +91,8 @@ pub struct TaskEnv {
     pub alignment: AlignmentMode,
     /// The checkpoint this deployment was restored from, 0 if none.
     pub restored: CheckpointId,
+    /// The watermark of the chain's head in that checkpoint.
+    pub watermark: Option<i64>,
     /// Where the time goes.
     pub load: Arc<TaskLoad>,
     /// The final barrier has passed: what would follow it belongs to no checkpoint.
@@ -127,6 +129,7 @@ impl TaskEnv {
         store: Arc<WorkerStore>,
         alignment: AlignmentMode,
         restored: CheckpointId,
+        watermark: Option<i64>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (lane, items) = mpsc::unbounded_channel();
         let lane_future = run_lane(subtask, items, events.clone(), clock.clone());
@@ -140,6 +143,7 @@ impl TaskEnv {
                 store,
                 alignment,
                 restored,
+                watermark,
                 load: Arc::default(),
                 is_over: false,
                 lane,
@@ -366,7 +370,7 @@ enum Turn {
 /// Why it failed.
 pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Result<(), TaskError> {
     let inputs = head.inputs();
-    let mut gate = crate::gate::InputGate::new(inputs, env.alignment, env.restored);
+    let mut gate = crate::gate::InputGate::new(inputs, env.alignment, env.restored, env.watermark);
     let mut cx = new_cx();
     let mut turns = 0u32;
     loop {

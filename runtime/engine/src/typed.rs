@@ -85,7 +85,8 @@ where
     ) -> Result<Box<dyn Stage<I>>, BuildError> {
         let operator = (self.make)(&ctx, build)?;
         let out = Output::new(typed_stages::<O::Out>(outputs.main, &ctx.operator)?);
-        Ok(Box::new(OperatorStage::new(operator, ctx, out, outputs.sides)))
+        let watermark = build.restored_watermark(&ctx);
+        Ok(Box::new(OperatorStage::new(operator, ctx, out, outputs.sides, watermark)))
     }
 }
 
@@ -202,6 +203,11 @@ where
         let right = receivers::<B>(ports.next().unwrap_or_default(), &ctx)?;
         let operator = (self.make)(&ctx, build)?;
         let out = Output::new(typed_stages::<O::Out>(outputs.main, &ctx.operator)?);
-        Ok(Box::new(TwoInputHead { left, right, root: OperatorStage::new(operator, ctx, out, outputs.sides) }))
+        let watermark = build.restored_watermark(&ctx);
+        Ok(Box::new(TwoInputHead {
+            left,
+            right,
+            root: OperatorStage::new(operator, ctx, out, outputs.sides, watermark),
+        }))
     }
 }

@@ -237,10 +237,8 @@ fn restored_flow(manifest: Option<&Manifest>, forget_watermarks: bool) -> Restor
     let Some(manifest) = manifest else { return RestoredFlow::default() };
     let mut splits: BTreeMap<_, _> =
         manifest.splits.iter().map(|split| ((split.operator.clone(), split.split.clone()), split.clone())).collect();
-    // A subtask without a watermark never got any input; it holds nobody back.
-    let lowest = |snapshot: &weir_protocol::OperatorSnapshot| snapshot.watermarks.iter().flatten().min().copied();
     let mut watermarks: BTreeMap<_, _> =
-        manifest.operators.iter().filter_map(|snapshot| Some((snapshot.operator.clone(), lowest(snapshot)?))).collect();
+        manifest.operators.iter().map(|snapshot| (snapshot.operator.clone(), snapshot.watermarks.clone())).collect();
     if forget_watermarks {
         watermarks.clear();
         splits.values_mut().for_each(|split| split.watermark = None);

@@ -14,7 +14,7 @@ use crate::stage::{Advance, Advanced, OperatorContext, Snapshot};
 /// Backend and watermark of one keyed operator instance.
 pub struct KeyedCore<K: Key> {
     pub backend: Backend<K>,
-    /// The current watermark; records at or below it are late.
+    /// The current watermark, which never goes back; records at or below it are late.
     pub watermark: i64,
     ctx: OperatorContext,
 }
@@ -24,7 +24,7 @@ impl<K: Key> KeyedCore<K> {
         let mut backend = build.store.backend::<K>(&ctx.operator, ctx.subtask, build.key_groups(ctx.parallelism));
         // Before the first state is declared: what is restored may have expired meanwhile.
         backend.set_now(build.now);
-        let watermark = build.restored_watermark(&ctx.operator).unwrap_or(MIN_WATERMARK);
+        let watermark = build.restored_watermark(ctx).unwrap_or(MIN_WATERMARK);
         Self { backend, watermark, ctx: ctx.clone() }
     }
 

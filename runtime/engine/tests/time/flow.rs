@@ -392,10 +392,6 @@ impl Running<'_> {
             }
         });
         let chain = RestoreChain { states: result.states, chain: result.chain, epoch };
-        let watermarks = watermarks
-            .into_iter()
-            .filter_map(|(operator, all)| Some((operator, all.into_iter().flatten().min()?)))
-            .collect();
         let flow = RestoredFlow { splits, watermarks, epoch: epoch.0 };
         self.job.latest = Checkpoint { flow, chain: Some(chain) };
     }

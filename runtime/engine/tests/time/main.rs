@@ -7,6 +7,7 @@ mod flow;
 
 mod expiry;
 mod idleness;
+mod restore;
 
 use std::time::Duration;
 

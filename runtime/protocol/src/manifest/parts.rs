@@ -83,7 +83,8 @@ pub struct OperatorSnapshot {
     pub operator: OperatorId,
     /// Number of its subtasks.
     pub parallelism: u32,
-    /// Each subtask's watermark (milliseconds since the Unix epoch) when it sealed; `None` before the first.
+    /// Each subtask's watermark (milliseconds since the Unix epoch) when it sealed; `None` before the first. For sources what
+    /// they emitted. The end of a bounded input does not count: once restored, the input may have grown.
     pub watermarks: Vec<Option<i64>>,
     /// True if it has keyed state that must not be left behind at a restore.
     pub stateful: bool,
