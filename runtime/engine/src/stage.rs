@@ -44,7 +44,7 @@ pub enum Advanced {
 
 /// What a call into the tree may use.
 pub struct Cx {
-    /// Processing time, milliseconds since the Unix epoch; read once per loop turn.
+    /// Processing time, milliseconds since the Unix epoch; read once per loop turn, and again after it slept.
     pub now: i64,
     /// What the stages contribute to the checkpoint whose barrier passes.
     pub snapshot: Snapshot,

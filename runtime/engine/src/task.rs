@@ -452,14 +452,18 @@ async fn next_turn(
             None => std::future::pending().await,
         }
     };
-    let control = &mut env.control;
+    let (control, clock) = (&mut env.control, &env.clock);
     let turn = tokio::select! {
         biased;
         order = control.recv() => Ok(order.map_or(Turn::Cancelled, Turn::Control)),
-        turn = poll_fn(|task| match poll_inputs(head, cx, gate, task) {
-            Ok(Some(turn)) => Poll::Ready(Ok(turn)),
-            Ok(None) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
+        turn = poll_fn(|task| {
+            // Time went on while it slept, and a batch is processed in here.
+            cx.now = clock.now_ms();
+            match poll_inputs(head, cx, gate, task) {
+                Ok(Some(turn)) => Poll::Ready(Ok(turn)),
+                Ok(None) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
         }) => turn,
         () = timer => Ok(Turn::Time),
     };

@@ -5,6 +5,7 @@
 
 mod flow;
 
+mod clock;
 mod expiry;
 mod idleness;
 mod restore;
