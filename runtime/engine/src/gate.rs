@@ -5,7 +5,7 @@ use weir_protocol::CheckpointId;
 use weir_protocol::alignment::Alignment as Aligner;
 use weir_protocol::watermark::{WatermarkMerge, WatermarkStep};
 
-use crate::element::{AlignmentMode, Barrier, MAX_WATERMARK};
+use crate::element::{AlignmentMode, Barrier, MAX_WATERMARK, MIN_WATERMARK};
 use crate::task::Alignment;
 
 /// State of all input channels of one subtask.
@@ -53,6 +53,11 @@ impl InputGate {
         } else {
             self.watermarks.handle_watermark(input, watermark)
         }
+    }
+
+    /// Where event time stands; [`MIN_WATERMARK`] before the first watermark.
+    pub fn current_watermark(&self) -> i64 {
+        self.watermarks.current().unwrap_or(MIN_WATERMARK)
     }
 
     /// An input delivered records.

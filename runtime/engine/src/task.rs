@@ -10,12 +10,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use weir_protocol::watermark::WatermarkStep;
 use weir_protocol::{CheckpointId, OperatorId, SinkHandle, SplitPosition, SubtaskIndex, SubtaskTimeline};
 use weir_state::WorkerStore;
 
 use crate::build::{Head, Input};
 use crate::element::{AlignmentMode, Barrier};
 use crate::error::{FailureKind, TaskError};
+use crate::gate::InputGate;
 use crate::sink::Prepare;
 use crate::stage::{Advance, Advanced, Control, Cx, Snapshot};
 use crate::time::Clock;
@@ -343,13 +345,18 @@ pub(crate) async fn wait_for_room(root: &mut dyn Control, cx: &mut Cx, env: &Tas
 async fn pass_time(
     root: &mut dyn Control,
     cx: &mut Cx,
-    step: weir_protocol::watermark::WatermarkStep,
+    gate: &InputGate,
+    step: WatermarkStep,
     env: &TaskEnv,
 ) -> Result<(), TaskError> {
-    if let Some(watermark) = step.advanced {
+    let WatermarkStep { advanced, idle } = step;
+    // Nothing but a watermark tells those downstream that this subtask holds them back again, even one that is no progress:
+    // the records that woke it may go no further than here.
+    let woken = (idle == Some(false)).then(|| gate.current_watermark());
+    if let Some(watermark) = advanced.or(woken) {
         advance(root, cx, Advance::Watermark(watermark), env).await?;
     }
-    if step.idle == Some(true) {
+    if idle == Some(true) {
         root.idle();
         flush(root, true, env).await?;
     }
@@ -370,7 +377,7 @@ enum Turn {
 /// Why it failed.
 pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Result<(), TaskError> {
     let inputs = head.inputs();
-    let mut gate = crate::gate::InputGate::new(inputs, env.alignment, env.restored, env.watermark);
+    let mut gate = InputGate::new(inputs, env.alignment, env.restored, env.watermark);
     let mut cx = new_cx();
     let mut turns = 0u32;
     loop {
@@ -386,17 +393,17 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
             Turn::Time | Turn::Control(TaskControl::Completed(_) | TaskControl::Barrier(_)) => {}
             Turn::Input(input, Input::Processed(_)) => {
                 let step = gate.active(input);
-                pass_time(head.root(), &mut cx, step, &env).await?;
+                pass_time(head.root(), &mut cx, &gate, step, &env).await?;
                 head.root().maintain(&mut cx, false)?;
                 flush(head.root(), false, &env).await?;
             }
             Turn::Input(input, Input::Watermark(watermark)) => {
                 let step = gate.watermark(input, watermark);
-                pass_time(head.root(), &mut cx, step, &env).await?;
+                pass_time(head.root(), &mut cx, &gate, step, &env).await?;
             }
             Turn::Input(input, Input::Idle) => {
                 let step = gate.idle(input);
-                pass_time(head.root(), &mut cx, step, &env).await?;
+                pass_time(head.root(), &mut cx, &gate, step, &env).await?;
             }
             Turn::Input(input, Input::Barrier(barrier)) => {
                 if let Some(alignment) = gate.barrier(input, barrier, env.clock.now_us()) {
@@ -405,7 +412,7 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
             }
             Turn::Input(input, Input::End) => {
                 let (step, all) = gate.end(input);
-                pass_time(head.root(), &mut cx, step, &env).await?;
+                pass_time(head.root(), &mut cx, &gate, step, &env).await?;
                 if all {
                     advance(head.root(), &mut cx, Advance::End, &env).await?;
                     flush(head.root(), true, &env).await?;
@@ -435,7 +442,7 @@ pub async fn run_operator_task(mut head: Box<dyn Head>, mut env: TaskEnv) -> Res
 async fn next_turn(
     head: &mut dyn Head,
     cx: &mut Cx,
-    gate: &mut crate::gate::InputGate,
+    gate: &mut InputGate,
     env: &mut TaskEnv,
 ) -> Result<Turn, TaskError> {
     if let Some(turn) = poll_fn(|task| Poll::Ready(poll_inputs(head, cx, gate, task).transpose())).await.transpose()? {
@@ -476,7 +483,7 @@ async fn next_turn(
 fn poll_inputs(
     head: &mut dyn Head,
     cx: &mut Cx,
-    gate: &mut crate::gate::InputGate,
+    gate: &mut InputGate,
     task: &mut std::task::Context<'_>,
 ) -> Result<Option<Turn>, TaskError> {
     let inputs = head.inputs();
