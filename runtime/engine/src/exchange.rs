@@ -49,6 +49,13 @@ impl<T> Target<T> {
         }
     }
 
+    /// Makes room for records that all have event times, or all have none: a batch never holds both.
+    fn make_uniform(&mut self, timed: bool) {
+        if self.buffer.times.is_empty() == timed {
+            self.seal_buffer();
+        }
+    }
+
     fn control(&mut self, element: Element<T>) {
         self.seal_buffer();
         self.ready.push_back((element, 0));
@@ -90,6 +97,7 @@ impl<T: Record> ExchangeWriter<T> {
 
     fn append(&mut self, target: usize, batch: &mut Batch<T>, row_bytes: usize) {
         let target = &mut self.targets[target];
+        target.make_uniform(!batch.times.is_empty());
         target.bytes += row_bytes * batch.len();
         if target.buffer.is_empty() {
             std::mem::swap(&mut target.buffer, batch);
@@ -126,6 +134,8 @@ impl<T: Record> Stage<T> for ExchangeWriter<T> {
             Distribution::Keyed(partitioner) => {
                 self.routes.clear();
                 partitioner.route(&batch.records, &mut self.routes);
+                let timed = !batch.times.is_empty();
+                self.targets.iter_mut().for_each(|target| target.make_uniform(timed));
                 if batch.times.is_empty() {
                     for (record, &to) in batch.records.drain(..).zip(&self.routes) {
                         let target = &mut self.targets[to as usize];

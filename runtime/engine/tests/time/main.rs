@@ -5,6 +5,7 @@
 
 mod flow;
 
+mod batches;
 mod clock;
 mod expiry;
 mod idleness;
