@@ -1,130 +1,69 @@
-//! Interleaves legs over rounds, takes medians, compares.
+//! Runs benchmarks one after the other, prints their figures and writes them to a file.
 
-use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use serde_json::json;
+use anyhow::{Context as _, Result, bail};
 
-use crate::usage::Measured;
+use crate::comparisons;
+use crate::figure::Figure;
 
-/// How a benchmark's sides are compared.
-enum Bar {
-    /// Throughput per CPU-second of the leg over that of the baseline, at least this.
-    RatioAtLeast(f64),
-    /// CPU nanoseconds per record beyond those of the baseline, at most this.
-    OverheadAtMost(f64),
+/// How benchmarks are run.
+pub struct Context {
+    /// Rounds over which the two sides of a comparison are interleaved.
+    pub rounds: usize,
+    /// Multiplies sizes and times; 1 is what the bars are meant for.
+    pub scale: f64,
 }
 
-struct Comparison {
-    name: &'static str,
-    leg: &'static str,
-    baseline: &'static str,
-    bar: Bar,
-}
+type Benchmark = fn(&Context) -> Result<Vec<Figure>>;
 
-const COMPARISONS: &[Comparison] = &[
-    Comparison {
-        name: "pass-through",
-        leg: "pass-through/weir",
-        baseline: "pass-through/loop",
-        bar: Bar::RatioAtLeast(0.8),
-    },
-    Comparison { name: "exchange", leg: "exchange/weir", baseline: "exchange/loop", bar: Bar::OverheadAtMost(60.0) },
-    Comparison {
-        name: "keyed-count-cached",
-        leg: "keyed-count-cached/weir-10s",
-        baseline: "keyed-count-cached/loop",
-        bar: Bar::RatioAtLeast(0.35),
-    },
-    Comparison {
-        name: "keyed-count-cached",
-        leg: "keyed-count-cached/weir-1s",
-        baseline: "keyed-count-cached/loop",
-        bar: Bar::RatioAtLeast(0.15),
-    },
+const BENCHMARKS: &[(&str, Benchmark)] = &[
+    ("pass-through", comparisons::pass_through),
+    ("exchange", comparisons::exchange),
+    ("keyed-count-cached", comparisons::keyed_count_cached),
+    ("keyed-count-large", comparisons::keyed_count_large),
 ];
 
 /// Runs the named benchmarks, or all.
 ///
 /// # Errors
-/// When a name is unknown, a leg fails, or output differs.
-pub fn run(names: &[String], json: Option<&Path>, rounds: usize, scale: f64) -> Result<()> {
-    let known: Vec<&str> = COMPARISONS.iter().map(|comparison| comparison.name).collect();
+/// When a name is unknown, a benchmark cannot be run, or an output is not what it must be.
+pub fn run(names: &[String], json: Option<&Path>, ctx: &Context) -> Result<()> {
+    let known: Vec<&str> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no benchmark {unknown}; there are: {}", known.join(", "));
     }
-    let chosen: Vec<&Comparison> = COMPARISONS
-        .iter()
-        .filter(|comparison| names.is_empty() || names.iter().any(|name| name == comparison.name))
-        .collect();
-    let mut legs: Vec<&str> = chosen.iter().flat_map(|comparison| [comparison.baseline, comparison.leg]).collect();
-    legs.sort_unstable();
-    legs.dedup();
-    let mut measured: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
-    for round in 1..=rounds.max(1) {
-        for leg in &legs {
-            eprint!("round {round}/{rounds}: {leg} … ");
-            let one = run_leg(leg, scale)?;
-            eprintln!("{:.2} M records per CPU-second, {:.1} s", one.per_cpu_second() / 1e6, one.wall_s);
-            measured.entry(leg).or_default().push(one);
+    let mut file = json
+        .map(|path| std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display())))
+        .transpose()?;
+    let mut wrong = Vec::new();
+    for (name, benchmark) in BENCHMARKS {
+        if !names.is_empty() && !names.iter().any(|chosen| chosen == name) {
+            continue;
+        }
+        match benchmark(ctx) {
+            Ok(figures) => {
+                for mut figure in figures {
+                    figure.scale = ctx.scale;
+                    println!("{}", figure.line());
+                    if let Some(file) = &mut file {
+                        writeln!(file, "{}", serde_json::to_string(&figure)?)?;
+                    }
+                    if !figure.verified {
+                        wrong.push(format!("{name} {}", figure.case));
+                    }
+                }
+            }
+            // The others can still be measured.
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                wrong.push((*name).to_owned());
+            }
         }
     }
-    let mut objects = Vec::new();
-    for comparison in chosen {
-        objects.push(compare(comparison, &measured));
-    }
-    let lines: String = objects.iter().map(|object| format!("{object}\n")).collect();
-    if let Some(file) = json {
-        std::fs::write(file, &lines).with_context(|| format!("write {}", file.display()))?;
-    }
-    if objects.iter().any(|object| object["verified"] != true) {
-        bail!("the output of a benchmark differs from its baseline's");
+    if !wrong.is_empty() {
+        bail!("not measured, or the output is not what it must be: {}", wrong.join(", "));
     }
     Ok(())
-}
-
-fn run_leg(leg: &str, scale: f64) -> Result<Measured> {
-    let program = std::env::current_exe()?;
-    let output = Command::new(program)
-        .args(["--leg", leg, "--scale", &scale.to_string()])
-        .stderr(std::process::Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        bail!("leg {leg} failed with {}", output.status);
-    }
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("leg {leg} printed something else than a measurement"))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn compare(comparison: &Comparison, measured: &BTreeMap<&str, Vec<Measured>>) -> serde_json::Value {
-    let (ours, theirs) = (&measured[comparison.leg], &measured[comparison.baseline]);
-    let verified =
-        ours.iter().chain(theirs).all(|one| one.checksum == theirs[0].checksum && one.records == theirs[0].records);
-    let per_record = |side: &[Measured]| median(side.iter().map(|one| one.cpu_s * 1e9 / one.records as f64));
-    let (value, baseline) = (per_record(ours), per_record(theirs));
-    let (ratio, overhead) = (baseline / value, value - baseline);
-    let (bar, met) = match comparison.bar {
-        Bar::RatioAtLeast(bar) => (format!("ratio >= {bar}"), ratio >= bar),
-        Bar::OverheadAtMost(bar) => (format!("overhead <= {bar} ns"), overhead <= bar),
-    };
-    println!(
-        "{:<32} {value:7.1} ns CPU per record, baseline {baseline:6.1} ns: ratio {ratio:.2}, overhead {overhead:.1} ns; bar: {bar}: {}{}",
-        comparison.leg,
-        if met { "met" } else { "MISSED" },
-        if verified { "" } else { "  OUTPUT DIFFERS" },
-    );
-    json!({
-        "name": comparison.name, "leg": comparison.leg, "value": value, "unit": "ns CPU per record", "baseline": baseline, "ratio": ratio, "overhead_ns": overhead,
-        "bar": bar, "met": met, "verified": verified,
-        "records_per_second": median(ours.iter().map(|one| one.records as f64 / one.wall_s)),
-        "peak_rss_mib": median(ours.iter().map(|one| one.peak_rss_mib)),
-    })
 }

@@ -18,8 +18,8 @@ use weir_storage::{ObjectStore, StoreOptions};
 pub struct JobPlan {
     /// Subtasks per operator.
     pub slots: u32,
-    /// `worker.memory`, as in a manifest.
-    pub memory: &'static str,
+    /// Bytes of `worker.memory`.
+    pub memory: u64,
     /// Checkpoint interval, as in a manifest.
     pub interval: &'static str,
     /// RocksDB or Memory.
@@ -30,7 +30,7 @@ pub struct JobPlan {
 
 impl Default for JobPlan {
     fn default() -> Self {
-        Self { slots: 1, memory: "2Gi", interval: "10s", backend: "RocksDB", threads: 2 }
+        Self { slots: 1, memory: 2 << 30, interval: "10s", backend: "RocksDB", threads: 2 }
     }
 }
 

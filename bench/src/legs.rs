@@ -2,6 +2,7 @@
 
 mod exchange;
 mod keyed_count;
+pub mod keyed_large;
 mod pass_through;
 
 use anyhow::{Result, bail};
@@ -26,6 +27,8 @@ pub fn run(leg: &str, scale: f64) -> Result<Measured> {
         "keyed-count-cached/weir-10s" => keyed_count::weir(scale, "10s"),
         "keyed-count-cached/weir-1s" => keyed_count::weir(scale, "1s"),
         "keyed-count-cached/loop" => keyed_count::plain(scale),
+        "keyed-count-large/weir" => keyed_large::weir(scale),
+        "keyed-count-large/loop" => keyed_large::plain(scale),
         other => bail!("there is no leg {other}"),
     }
 }

@@ -1,9 +1,12 @@
 //! `weir-bench [NAME…] [--json FILE] [--rounds N] [--scale S]`: benchmarks of the engine, each against a baseline.
 //!
-//! Every leg (the engine's side, the baseline's side) runs in a process of its own, so that CPU time and memory are its
-//! own; legs are interleaved over several rounds, because machines are shared and noisy, and a result is a ratio of
-//! medians. A leg prints a checksum of what it computed; a ratio counts only if the checksums agree.
+//! Whatever is measured runs in a process of its own, so that CPU time and memory are its own, and is looked at from
+//! outside: by its output, the files and the timeline in its bucket, and `/proc`. A figure counts only if the output was
+//! verified.
 
+mod cgroup;
+mod comparisons;
+mod figure;
 mod harness;
 mod job;
 mod legs;
@@ -15,8 +18,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+use harness::Context;
+
+// Brings the allocator of every Weir binary.
+use weir as _;
 
 /// Benchmarks of Weir, each against a baseline in the same run, interleaved, on verified output.
 #[derive(Parser)]
@@ -29,7 +34,7 @@ struct Cli {
     /// Rounds over which legs are interleaved.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Multiplies the number of records.
+    /// Multiplies sizes and times: 1 is what the bars are meant for, 0.01 takes seconds.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// Runs one leg in this process and prints its measurement; used by the harness itself.
@@ -44,7 +49,7 @@ fn main() -> ExitCode {
             println!("{}", serde_json::to_string(&measured)?);
             Ok(())
         }),
-        None => harness::run(&cli.names, cli.json.as_deref(), cli.rounds, cli.scale),
+        None => harness::run(&cli.names, cli.json.as_deref(), &Context { rounds: cli.rounds, scale: cli.scale }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

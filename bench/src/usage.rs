@@ -31,6 +31,7 @@ impl Measured {
 }
 
 /// A measurement under way.
+#[derive(Debug, Clone, Copy)]
 pub struct Meter {
     wall: Instant,
     cpu: f64,

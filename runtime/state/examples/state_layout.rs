@@ -18,6 +18,11 @@ use weir_state::{
 };
 use weir_storage::{LocalStore, StoreOptions};
 
+#[path = "support/bare_loop.rs"]
+mod bare_loop;
+
+use bare_loop::BareLoop;
+
 const BATCH: usize = 4096;
 
 fn text(name: &str) -> Option<String> {
@@ -79,54 +84,21 @@ trait Counter {
     fn describe(&self) -> String;
 }
 
-struct Bare {
-    db: rocksdb::DB,
-    write: rocksdb::WriteOptions,
-}
-
-impl Bare {
-    fn open(dir: &std::path::Path, tuning: &RocksTuning) -> Self {
-        let mut options = weir_state::bench_options(tuning);
-        options.set_write_buffer_size(64 << 20);
-        let family = rocksdb::ColumnFamilyDescriptor::new("default", options.clone());
-        let db = rocksdb::DB::open_cf_descriptors(&options, dir, [family]).expect("an empty directory");
-        let mut write = rocksdb::WriteOptions::default();
-        write.disable_wal(true);
-        Self { db, write }
-    }
-}
-
-fn decode(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes.try_into().expect("8 bytes"))
-}
-
-impl Counter for Bare {
+impl Counter for BareLoop {
     fn add(&mut self, keys: &[u64]) {
-        let mut counts: HashMap<u64, u64, foldhash::fast::FixedState> = HashMap::default();
-        keys.iter().for_each(|key| *counts.entry(*key).or_default() += 1);
-        let mut sorted: Vec<[u8; 8]> = counts.keys().map(|key| key.to_be_bytes()).collect();
-        sorted.sort_unstable();
-        let family = self.db.cf_handle("default").expect("it is there");
-        let values = self.db.batched_multi_get_cf(&family, sorted.iter(), true);
-        let mut out = rocksdb::WriteBatch::default();
-        for (key, value) in sorted.iter().zip(values) {
-            let held = value.expect("a read").map_or(0, |value| decode(&value));
-            out.put(key, (held + counts[&u64::from_be_bytes(*key)]).to_le_bytes());
-        }
-        self.db.write_opt(out, &self.write).expect("a write");
+        BareLoop::add(self, keys, |_, _| ());
     }
 
     fn end_epoch(&mut self) {
-        self.db.flush().expect("a flush");
+        self.flush();
     }
 
     fn get(&mut self, key: u64) -> u64 {
-        self.db.get_pinned(key.to_be_bytes()).expect("a read").map_or(0, |value| decode(&value))
+        BareLoop::get(self, key)
     }
 
     fn describe(&self) -> String {
-        let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
-        format!("\"compact_mb\":{}", property("rocksdb.estimate-pending-compaction-bytes") >> 20)
+        format!("\"compact_mb\":{}", self.property("rocksdb.estimate-pending-compaction-bytes") >> 20)
     }
 }
 
@@ -227,7 +199,7 @@ fn main() {
     std::fs::create_dir_all(&dir).expect("a directory");
     let mut counter: Box<dyn Counter> = match who.as_str() {
         "weir" => Box::new(Weir::open(&dir, tuning())),
-        "bare" => Box::new(Bare::open(&dir.join("db"), &tuning())),
+        "bare" => Box::new(BareLoop::open(&dir.join("db"), &tuning(), 64 << 20)),
         other => panic!("who={other}: weir or bare"),
     };
     let fill = Instant::now();
