@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::comparisons;
 use crate::figure::Figure;
+use crate::{comparisons, pause};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -23,6 +23,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("exchange", comparisons::exchange),
     ("keyed-count-cached", comparisons::keyed_count_cached),
     ("keyed-count-large", comparisons::keyed_count_large),
+    ("checkpoint-pause", pause::run),
 ];
 
 /// Runs the named benchmarks, or all.

@@ -4,12 +4,17 @@
 //! outside: by its output, the files and the timeline in its bucket, and `/proc`. A figure counts only if the output was
 //! verified.
 
+mod bucket;
 mod cgroup;
 mod comparisons;
 mod figure;
 mod harness;
 mod job;
 mod legs;
+mod pause;
+mod probe;
+mod process;
+mod state_job;
 mod usage;
 mod zipf;
 

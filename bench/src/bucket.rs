@@ -1,0 +1,80 @@
+//! What lies in a job's storage, read from outside the job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::runtime::Runtime;
+use weir::inspect::{InspectError, JobRoot, read_history, read_inventory};
+use weir_protocol::Manifest;
+use weir_storage::{StoreOptions, prefixed};
+
+use crate::process::NAME;
+
+/// A job's place in its storage.
+pub struct Bucket {
+    /// Its root.
+    pub root: JobRoot,
+    runtime: Arc<Runtime>,
+}
+
+impl Bucket {
+    /// The place of the job below `uri`.
+    ///
+    /// # Errors
+    /// When the URI is none.
+    pub fn open(uri: &str, options: &StoreOptions) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let store = runtime.block_on(weir_storage::open(uri, options))?;
+        let below = format!("local/{NAME}");
+        let root = JobRoot { store: prefixed(store, &below), uri: format!("{uri}/{below}") };
+        Ok(Self { root, runtime: Arc::new(runtime) })
+    }
+
+    /// The retained checkpoints, oldest first; none before the first claim.
+    ///
+    /// # Errors
+    /// When something cannot be read, or is damaged.
+    pub fn manifests(&self) -> Result<Vec<Manifest>> {
+        match self.runtime.block_on(read_history(&self.root)) {
+            Ok(history) => {
+                let manifests = history.checkpoints.into_iter().map(|checkpoint| checkpoint.manifest);
+                manifests.collect::<Result<_, _>>().map_err(anyhow::Error::msg)
+            }
+            Err(InspectError::NotAJob { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every object with its length.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn objects(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(self.runtime.block_on(read_inventory(&self.root))?.objects)
+    }
+}
+
+/// Collects every checkpoint of a running job before retention drops it.
+#[derive(Default)]
+pub struct Collected(pub BTreeMap<u64, Manifest>);
+
+/// How often the storage is looked at; six checkpoints are retained.
+pub const LOOK: Duration = Duration::from_millis(200);
+
+impl Collected {
+    /// Looks at the storage once.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(&mut self, bucket: &Bucket) -> Result<()> {
+        self.0.extend(bucket.manifests()?.into_iter().map(|manifest| (manifest.checkpoint.0, manifest)));
+        Ok(())
+    }
+
+    /// True if none is missing between the first and the last. Ids of aborted checkpoints are never used again.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.0.keys().copied()
+    }
+}
