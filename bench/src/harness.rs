@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{comparisons, pause};
+use crate::{comparisons, footprint, pause};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -24,6 +24,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("keyed-count-cached", comparisons::keyed_count_cached),
     ("keyed-count-large", comparisons::keyed_count_large),
     ("checkpoint-pause", pause::run),
+    ("footprint", footprint::run),
 ];
 
 /// Runs the named benchmarks, or all.

@@ -8,6 +8,7 @@ mod bucket;
 mod cgroup;
 mod comparisons;
 mod figure;
+mod footprint;
 mod harness;
 mod job;
 mod legs;
