@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{comparisons, footprint, pause};
+use crate::{comparisons, footprint, nexmark, pause};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -25,6 +25,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("keyed-count-large", comparisons::keyed_count_large),
     ("checkpoint-pause", pause::run),
     ("footprint", footprint::run),
+    ("nexmark", nexmark::run),
 ];
 
 /// Runs the named benchmarks, or all.

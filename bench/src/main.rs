@@ -12,6 +12,7 @@ mod footprint;
 mod harness;
 mod job;
 mod legs;
+mod nexmark;
 mod pause;
 mod probe;
 mod process;
