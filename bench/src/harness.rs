@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{comparisons, footprint, nexmark, pause};
+use crate::{comparisons, csv, footprint, nexmark, pause};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -26,6 +26,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("checkpoint-pause", pause::run),
     ("footprint", footprint::run),
     ("nexmark", nexmark::run),
+    ("csv", csv::run),
 ];
 
 /// Runs the named benchmarks, or all.

@@ -7,6 +7,7 @@
 mod bucket;
 mod cgroup;
 mod comparisons;
+mod csv;
 mod figure;
 mod footprint;
 mod harness;
