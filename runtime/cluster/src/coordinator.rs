@@ -203,6 +203,7 @@ impl Shell {
                 self.metrics.observe_timeline(&ack.timeline);
                 Event::TaskAck(ack)
             }
+            Report::Sealed(generation, checkpoint, task) => Event::Sealed { generation, checkpoint, task },
             Report::StoreAck(ack) => Event::StoreAck(ack),
             Report::Declined(generation, checkpoint, cause) => Event::Declined { generation, checkpoint, cause },
             Report::InputEnded(generation, task) => {
@@ -226,6 +227,8 @@ impl Shell {
                 if self.view.has_new_upload_failures(&sample) {
                     self.handle(Event::StorageTrouble);
                 }
+                let waiting = sample.store.uploads_waiting > 0;
+                self.handle(Event::UploadsWaiting { generation: sample.generation, waiting });
                 let (generation, records, bytes) = (sample.generation, sample.source_records, sample.source_bytes);
                 self.view.take_sample(*sample);
                 Event::Progress { generation, records, bytes }

@@ -50,6 +50,8 @@ pub(crate) enum DeployFailure {
 #[derive(Debug)]
 pub(crate) enum Report {
     TaskAck(TaskAck),
+    /// A subtask's acknowledgement waits for the store.
+    Sealed(Generation, CheckpointId, TaskId),
     StoreAck(StoreAck),
     Declined(Generation, CheckpointId, DeclineCause),
     InputEnded(Generation, TaskId),

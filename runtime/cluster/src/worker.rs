@@ -141,9 +141,8 @@ impl Worker {
         let generation = current.generation;
         match event {
             TaskEvent::Ack(ack) => {
-                if let Some(ack) = current.take_ack(ack) {
-                    self.report(Report::TaskAck(ack));
-                }
+                let report = current.take_ack(ack);
+                self.report(report);
             }
             TaskEvent::SourceEnded { operator, subtask } => {
                 self.report(Report::InputEnded(generation, TaskId::new(operator, subtask)));

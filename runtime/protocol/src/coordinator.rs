@@ -130,6 +130,8 @@ pub struct Coordinator {
     ended_inputs: std::collections::BTreeSet<TaskId>,
     triggers: Triggers,
     in_flight: Option<InFlight>,
+    /// Uploads of this deployment wait after a failure.
+    uploads_wait: bool,
     last_used: CheckpointId,
     /// After an abort nothing is triggered by request or for an ending before this.
     not_before: Millis,
@@ -156,6 +158,7 @@ impl Coordinator {
             ended_inputs: std::collections::BTreeSet::new(),
             triggers: Triggers::default(),
             in_flight: None,
+            uploads_wait: false,
             last_used: CheckpointId(0),
             not_before: Millis(i64::MIN),
             output: Output::default(),
@@ -280,6 +283,11 @@ impl Coordinator {
                 }
             }
             Event::TaskAck(ack) => self.handle_task_ack(ack),
+            Event::Sealed { generation, checkpoint, task } => {
+                if self.is_current(generation) {
+                    self.handle_sealed(checkpoint, task);
+                }
+            }
             Event::StoreAck(ack) => self.handle_store_ack(ack),
             Event::Declined { generation, checkpoint, cause } => {
                 if self.is_current(generation) {
@@ -287,6 +295,11 @@ impl Coordinator {
                 }
             }
             Event::StorageTrouble => self.note_trouble("a call failed"),
+            Event::UploadsWaiting { generation, waiting } => {
+                if self.is_current(generation) {
+                    self.handle_uploads_waiting(waiting);
+                }
+            }
             Event::ManifestStored(checkpoint, stored) => self.handle_manifest_stored(checkpoint, stored),
             Event::Committed(checkpoint) => self.output.handle_committed(checkpoint),
             Event::Disowned { generation, worker: _, keys } => {

@@ -81,6 +81,8 @@ pub struct StoreStats {
     pub bases_built: u64,
     /// Failed attempts to upload since the start.
     pub upload_failures: u64,
+    /// Uploads that failed and have not succeeded since.
+    pub uploads_waiting: u64,
     /// Failed attempts to write a run since the start.
     pub build_failures: u64,
     /// True once runs are ingested into RocksDB; before, all state is in memory.
@@ -111,6 +113,9 @@ pub(crate) struct Inner {
     pub(crate) directory: restore::Directory,
     pub(crate) file_names: restore::FileNames,
     pub(crate) upload_failures: AtomicU64,
+    pub(crate) uploads_waiting: AtomicU64,
+    /// An upload succeeded; for those that wait after a failure.
+    pub(crate) uploaded: tokio::sync::Notify,
     pub(crate) build_failures: AtomicU64,
     pub(crate) bases_built: AtomicU64,
     pub(crate) base_thread: Mutex<Option<JoinHandle<()>>>,
@@ -174,6 +179,8 @@ impl WorkerStore {
             file_names: directory.file_names(&config),
             directory: directory.clone(),
             upload_failures: AtomicU64::new(0),
+            uploads_waiting: AtomicU64::new(0),
+            uploaded: tokio::sync::Notify::new(),
             build_failures: AtomicU64::new(0),
             bases_built: AtomicU64::new(0),
             base_thread: Mutex::new(None),
@@ -276,6 +283,7 @@ impl WorkerStore {
             base_running,
             bases_built: inner.bases_built.load(Ordering::Relaxed),
             upload_failures: inner.upload_failures.load(Ordering::Relaxed),
+            uploads_waiting: inner.uploads_waiting.load(Ordering::Relaxed),
             build_failures: inner.build_failures.load(Ordering::Relaxed),
             ingesting: self.shared.ingesting.load(Ordering::Relaxed),
             past_bytes: property("rocksdb.estimate-live-data-size"),

@@ -20,7 +20,7 @@ use weir_state::{BackendKind, MemoryBudget, RestoreChain, StoreConfig, WorkerSto
 
 use super::acks::Acks;
 use super::failure;
-use crate::message::{DeployFailure, PrepareOrder};
+use crate::message::{DeployFailure, PrepareOrder, Report};
 use crate::options::RunOptions;
 
 /// The one worker there is.
@@ -141,12 +141,15 @@ impl Current {
         }
     }
 
-    /// A subtask's acknowledgement, in the coordinator's words; `None` while it waits for the store.
-    pub(super) fn take_ack(&mut self, ack: SubtaskAck) -> Option<TaskAck> {
+    /// A subtask's acknowledgement in the coordinator's words, or that it waits for the store.
+    pub(super) fn take_ack(&mut self, ack: SubtaskAck) -> Report {
         let operators = self.running.as_ref().map(|running| running.reports(&ack)).unwrap_or_default();
         let SubtaskAck { checkpoint, operator, subtask, splits, watermarks: _, sinks, timeline } = ack;
         let task = TaskId { operator, subtask: SubtaskIndex(subtask) };
-        self.acks.take(TaskAck { generation: self.generation, checkpoint, task, operators, splits, sinks, timeline })
+        let generation = self.generation;
+        let sealed = Report::Sealed(generation, checkpoint, task.clone());
+        let ack = TaskAck { generation, checkpoint, task, operators, splits, sinks, timeline };
+        self.acks.take(ack).map_or(sealed, Report::TaskAck)
     }
 
     /// Ends all subtasks, then the store's threads.

@@ -33,6 +33,33 @@ fn an_outage_restarts_nothing_and_checkpoints_resume_after_it() {
 }
 
 #[test]
+fn an_upload_that_failed_in_an_outage_restarts_nothing_after_it() {
+    let mut world = World::new();
+    world.job.checkpoint.interval = weir_api::Duration::from_millis(30);
+    world.job.checkpoint.timeout = weir_api::Duration::from_millis(150);
+    world.job.checkpoint.tolerable_failures = 0;
+    world.valve.open_to(500);
+    let process = world.start();
+    process.wait_for("a checkpoint", |status| status.completed >= 2);
+    let uploads = || world.store.calls(Operation::PutFile);
+    world.store.set_outage(true);
+    let before = uploads();
+    world.valve.open_to(600);
+    // Every attempt waits longer than the one before: after the fifth, no call fails for several timeouts.
+    eventually("failed uploads", || uploads() >= before + 5 || process.status().restart_count > 0);
+    let completed = process.status().completed;
+    world.store.set_outage(false);
+    let after = process.wait_for("checkpoints after the outage", |status| status.completed > completed + 1);
+    assert_eq!(after.restart_count, 0, "{:?}", after.restarts);
+    assert_eq!(after.failed.keys().collect::<Vec<_>>(), [&"storage"], "no failure counts");
+    process.stop();
+    world.numbers.end = Some(1_000);
+    world.valve.open_to(1_000);
+    assert!(matches!(world.start().outcome(), Ok(JobOutcome::Finished { .. })));
+    assert_eq!(world.ledger.lines(), expected_lines(1_000));
+}
+
+#[test]
 fn a_restore_waits_for_the_storage_to_come_back() {
     let mut world = World::new();
     world.numbers.end = Some(1_000);

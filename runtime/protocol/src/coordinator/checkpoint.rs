@@ -3,7 +3,7 @@
 use super::action::{AbortCause, Action, Answer, Barrier};
 use super::event::DeclineCause;
 use super::in_flight::{InFlight, Phase};
-use super::plan::{StoreAck, TaskAck};
+use super::plan::{StoreAck, TaskAck, TaskId};
 use super::reign::Append;
 use super::requests::answer_error;
 use super::{Coordinator, Stage};
@@ -12,6 +12,9 @@ use crate::manifest::ManifestKind;
 
 /// Least time between a failed checkpoint and the next one that is wanted at once (by request, for an ending), in ms.
 const RETRY_PAUSE_MS: u64 = 1_000;
+
+/// Why checkpoints are late while uploads wait that failed.
+const UPLOADS_WAIT: &str = "uploads wait for the storage";
 
 /// The restart delay after too many failed checkpoints is not spread.
 const NO_JITTER: f64 = 0.5;
@@ -56,6 +59,12 @@ impl Coordinator {
         }
     }
 
+    pub(super) fn handle_sealed(&mut self, checkpoint: CheckpointId, task: TaskId) {
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == checkpoint) {
+            in_flight.add_sealed(task);
+        }
+    }
+
     pub(super) fn handle_store_ack(&mut self, ack: StoreAck) {
         if self.is_current(ack.generation)
             && let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == ack.checkpoint)
@@ -88,6 +97,13 @@ impl Coordinator {
     pub(super) fn note_trouble(&mut self, trouble: &str) {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.storage_trouble.get_or_insert_with(|| trouble.to_owned());
+        }
+    }
+
+    pub(super) fn handle_uploads_waiting(&mut self, waiting: bool) {
+        self.uploads_wait = waiting;
+        if waiting {
+            self.note_trouble(UPLOADS_WAIT);
         }
     }
 
@@ -171,12 +187,16 @@ impl Coordinator {
         if now < in_flight.deadline || matches!(self.append, Some(Append::Checkpoint(_))) {
             return;
         }
-        let awaited = self.plan.as_ref().map(|plan| in_flight.awaited(plan)).unwrap_or_default();
+        let is_collected = self.plan.as_ref().is_some_and(|plan| in_flight.is_collected(plan));
         let cause = match (&in_flight.storage_trouble, &in_flight.phase) {
             (Some(trouble), _) => AbortCause::Storage(trouble.clone()),
-            // All parts were there: nothing but the storage is left to wait for.
+            // All parts are there: nothing but the storage is left to wait for, be it for its word on who reigns.
             (None, Phase::Publishing { .. } | Phase::Published(_)) => AbortCause::Storage("no answer".to_owned()),
-            (None, Phase::Collecting) => AbortCause::Timeout { awaited },
+            (None, Phase::Collecting) if is_collected => AbortCause::Storage("no answer".to_owned()),
+            (None, Phase::Collecting) => {
+                let awaited = self.plan.as_ref().map(|plan| in_flight.awaited(plan)).unwrap_or_default();
+                AbortCause::Timeout { awaited }
+            }
         };
         self.abort(cause, now, out);
     }
@@ -213,7 +233,9 @@ impl Coordinator {
         self.triggers.handle_triggered();
         let generation = self.generation().expect("a running job has a generation");
         out.push(Action::Trigger(Barrier { checkpoint, generation, kind, triggered_at: now }));
-        self.in_flight.insert(InFlight::new(checkpoint, kind, now, now.plus(self.config.timeout_ms)))
+        let mut in_flight = InFlight::new(checkpoint, kind, now, now.plus(self.config.timeout_ms));
+        in_flight.storage_trouble = self.uploads_wait.then(|| UPLOADS_WAIT.to_owned());
+        self.in_flight.insert(in_flight)
     }
 
     fn abort(&mut self, cause: AbortCause, now: Millis, out: &mut Vec<Action>) {

@@ -82,6 +82,16 @@ pub enum Event {
     /// A task's part of a checkpoint is durable. A task acknowledges its epochs in order, those of aborted checkpoints
     /// included: their output belongs to the next one.
     TaskAck(TaskAck),
+    /// A task's part of a checkpoint is done but for what its worker's store still writes and uploads; its acknowledgement
+    /// follows. Only tells who is awaited.
+    Sealed {
+        /// Which deployment.
+        generation: Generation,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// The task.
+        task: TaskId,
+    },
     /// A worker's store holds all state of a checkpoint.
     StoreAck(StoreAck),
     /// A task or store cannot take part.
@@ -95,6 +105,14 @@ pub enum Event {
     },
     /// A storage call of this job failed and is being repeated; an abort of the checkpoint under way will not count.
     StorageTrouble,
+    /// Whether a worker's uploads wait that failed and have not succeeded since. As long as they do, an abort of a checkpoint
+    /// will not count: what it waits for comes after them.
+    UploadsWaiting {
+        /// Which deployment.
+        generation: Generation,
+        /// Do they?
+        waiting: bool,
+    },
     /// Answer to [`Action::PutManifest`](super::Action::PutManifest): is it known to be stored?
     ManifestStored(CheckpointId, bool),
     /// Answer to [`Action::Commit`](super::Action::Commit): all handles are committed. What cannot be committed is

@@ -50,6 +50,8 @@ pub(super) struct InFlight {
     pub storage_trouble: Option<String>,
     pub phase: Phase,
     tasks: BTreeMap<TaskId, TaskAck>,
+    /// Tasks whose acknowledgement waits for their store.
+    sealed: BTreeSet<TaskId>,
     stores: BTreeMap<WorkerIndex, StoreAck>,
 }
 
@@ -66,12 +68,17 @@ impl InFlight {
             storage_trouble: None,
             phase: Phase::Collecting,
             tasks: BTreeMap::new(),
+            sealed: BTreeSet::new(),
             stores: BTreeMap::new(),
         }
     }
 
     pub fn add_task(&mut self, ack: TaskAck) {
         self.tasks.entry(ack.task.clone()).or_insert(ack);
+    }
+
+    pub fn add_sealed(&mut self, task: TaskId) {
+        self.sealed.insert(task);
     }
 
     pub fn add_store(&mut self, ack: StoreAck) {
@@ -86,9 +93,16 @@ impl InFlight {
 
     /// Who is still awaited, for messages; at most a few.
     pub fn awaited(&self, plan: &Plan) -> String {
-        let tasks = plan.tasks.iter().filter(|task| !self.tasks.contains_key(task)).map(ToString::to_string);
-        let stores = plan.stores.iter().filter(|worker| !self.stores.contains_key(worker));
-        let names: Vec<String> = tasks.chain(stores.map(|worker| format!("store of worker {worker}"))).collect();
+        let tasks = plan.tasks.iter().filter(|task| !self.tasks.contains_key(task));
+        let stores: Vec<_> = plan.stores.iter().filter(|worker| !self.stores.contains_key(worker)).collect();
+        // Sealed tasks wait for their store themselves.
+        let only_stores = !stores.is_empty() && tasks.clone().all(|task| self.sealed.contains(task));
+        let names: Vec<String> = if only_stores {
+            stores.iter().map(|worker| format!("worker {worker} to write and upload its state")).collect()
+        } else {
+            let stores = stores.iter().map(|worker| format!("store of worker {worker}"));
+            tasks.filter(|task| !self.sealed.contains(task)).map(ToString::to_string).chain(stores).collect()
+        };
         match names.len() {
             0 => "the storage".to_owned(),
             1..=3 => names.join(", "),

@@ -79,6 +79,7 @@ impl Coordinator {
             self.output.handle_committed(*pending);
         }
         self.ended_inputs.clear();
+        self.uploads_wait = false;
         self.triggers.start(&self.config, now);
         self.restarts.handle_running(now);
         if let (RestorePoint::Checkpoint(id), Some(manifest)) = (&head.restore, restored) {

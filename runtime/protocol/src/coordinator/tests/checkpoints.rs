@@ -161,6 +161,58 @@ fn declines_count_and_storage_trouble_does_not() {
 }
 
 #[test]
+fn while_uploads_wait_after_a_failure_no_timeout_counts_though_no_call_fails_meanwhile() {
+    let mut sim = Sim::running(CoordinatorConfig { tolerable_failures: 0, ..config() });
+    sim.hold.acks = true;
+    let generation = sim.generation();
+    sim.advance(100);
+    sim.send(Event::UploadsWaiting { generation, waiting: true });
+    sim.advance(5_000);
+    assert_eq!(sim.coordinator.stats().aborted, 0);
+    assert!(sim.coordinator.stats().aborted_by_storage >= 4, "{:?}", sim.coordinator.stats());
+    sim.send(Event::UploadsWaiting { generation, waiting: false });
+    let marked = sim.coordinator.in_flight();
+    sim.advance(1_100);
+    assert!(sim.coordinator.in_flight() > marked, "the one under way waited for them");
+    sim.advance(1_000);
+    assert!(matches!(sim.coordinator.status(), Status::Restarting { .. }), "a later one did not");
+}
+
+#[test]
+fn a_checkpoint_that_everybody_acknowledged_waits_for_nothing_but_the_storage() {
+    let mut sim = Sim::running(CoordinatorConfig { tolerable_failures: 0, ..config() });
+    sim.hold.acks = true;
+    sim.advance(100);
+    let barrier = barrier(&sim.take());
+    sim.hold.lists = true;
+    sim.send(Event::PauseSuspected);
+    for event in sim.acks(barrier) {
+        sim.send(event);
+    }
+    sim.advance(1_000);
+    let actions = sim.take();
+    let abort = actions.iter().find(|action| matches!(action, Action::Abort { .. })).unwrap();
+    assert!(matches!(abort, Action::Abort { cause: AbortCause::Storage(_), .. }), "{abort:?}");
+    assert_eq!((sim.coordinator.stats().aborted, sim.coordinator.status()), (0, Status::Running));
+}
+
+#[test]
+fn a_timeout_names_the_upload_when_nothing_else_is_awaited() {
+    let mut sim = held(true);
+    sim.advance(100);
+    let first = barrier(&sim.take());
+    let (generation, checkpoint) = (first.generation, first.checkpoint);
+    for subtask in 0..TASKS {
+        sim.send(Event::Sealed { generation, checkpoint, task: task(subtask) });
+    }
+    sim.advance(1_000);
+    let actions = sim.take();
+    let abort = actions.iter().find(|action| matches!(action, Action::Abort { .. })).unwrap();
+    let Action::Abort { cause, .. } = abort else { panic!("{abort:?}") };
+    assert_eq!(cause.to_string(), "timed out waiting for worker 0 to write and upload its state");
+}
+
+#[test]
 fn a_manifest_that_cannot_be_stored_is_tried_again_with_the_same_bytes_until_the_timeout() {
     let mut sim = held(false);
     sim.hold.manifest = true;
