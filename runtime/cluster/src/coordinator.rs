@@ -140,6 +140,9 @@ impl Shell {
         if event == Event::StorageTrouble {
             self.metrics.count_storage_trouble();
         }
+        if matches!(event, Event::ManifestWithdrawn(_)) {
+            self.metrics.count_withdrawn();
+        }
         let is_deployed = matches!(event, Event::Deployed { .. });
         let cause = match &event {
             Event::Failed { reason, .. } => Some(reason.clone()),

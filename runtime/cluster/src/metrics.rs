@@ -136,6 +136,11 @@ impl Metrics {
         self.count(Name::StorageFailures, &[], 1);
     }
 
+    /// A manifest was not sent.
+    pub(crate) fn count_withdrawn(&self) {
+        self.count(Name::ManifestsWithdrawn, &[], 1);
+    }
+
     /// A claim counts.
     pub(crate) fn note_generation(&self, generation: Generation) {
         self.set(Name::Generation, &[], generation.0);

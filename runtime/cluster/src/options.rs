@@ -61,6 +61,8 @@ pub struct RunOptions {
     pub flow: Option<tokio::runtime::Handle>,
     /// Planted defects.
     pub defects: Defects,
+    /// For tests: the process is taken to have stood still between any two looks at the time.
+    pub restless: bool,
 }
 
 impl RunOptions {
@@ -85,6 +87,7 @@ impl RunOptions {
             probe: true,
             flow: None,
             defects: Defects::default(),
+            restless: false,
         }
     }
 }

@@ -32,11 +32,13 @@ pub(crate) struct Pulse {
 struct Taken {
     last: Instant,
     gaps: u64,
+    /// There is a gap between any two looks.
+    restless: bool,
 }
 
 impl Taken {
     fn gaps_at(&mut self, now: Instant) -> u64 {
-        if now.saturating_duration_since(self.last) > GAP {
+        if now.saturating_duration_since(self.last) > GAP || self.restless {
             self.gaps += 1;
         }
         self.last = self.last.max(now);
@@ -45,10 +47,12 @@ impl Taken {
 }
 
 impl Pulse {
+    /// A `restless` one finds a gap whenever it is asked, for tests.
+    ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let taken = Arc::new(Mutex::new(Taken { last: Instant::now(), gaps: 0 }));
+    pub(crate) fn start(restless: bool) -> std::io::Result<Self> {
+        let taken = Arc::new(Mutex::new(Taken { last: Instant::now(), gaps: 0, restless }));
         let (stop, stopped) = channel::<()>();
         let shared = Arc::clone(&taken);
         std::thread::Builder::new().name("weir-pulse".to_owned()).spawn(move || {
@@ -97,7 +101,7 @@ impl Decision {
     /// A decision of this age, in a process that never stood still.
     pub(crate) fn of_age(age: Duration) -> Self {
         let now = Instant::now();
-        let taken = Arc::new(Mutex::new(Taken { last: now + Duration::from_secs(3600), gaps: 0 }));
+        let taken = Arc::new(Mutex::new(Taken { last: now + Duration::from_secs(3600), gaps: 0, restless: false }));
         Self { at: now.checked_sub(age).expect("the machine has run for longer"), gaps: 0, taken }
     }
 }
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn a_gap_makes_decisions_stale_whoever_finds_it() {
         let start = Instant::now();
-        let taken = Arc::new(Mutex::new(Taken { last: start, gaps: 0 }));
+        let taken = Arc::new(Mutex::new(Taken { last: start, gaps: 0, restless: false }));
         let decision = Decision { at: start, gaps: 0, taken: Arc::clone(&taken) };
         taken.lock().gaps_at(start + GAP);
         assert_eq!(taken.lock().gaps, 0, "as long as the pulse beats");

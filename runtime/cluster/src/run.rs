@@ -32,7 +32,7 @@ pub async fn run_job(
     check_job(&options).await?;
     let request = start_request(&options).await.map_err(JobError::RestoreFrom)?;
     let metrics = Metrics::register(&options.metrics).map_err(JobError::Metrics)?;
-    let pulse = Pulse::start().map_err(JobError::Thread)?;
+    let pulse = Pulse::start(options.restless).map_err(JobError::Thread)?;
     Shell::new(options, request, metrics, status, pulse).run(commands).await
 }
 

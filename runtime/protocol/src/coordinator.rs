@@ -31,7 +31,9 @@ mod trigger;
 mod tests;
 
 pub use action::{AbortCause, Action, Answer, Barrier, LeaveReason};
-pub use config::{CoordinatorConfig, DELETE_BATCH, MAX_WAITING_REQUESTS, PAUSE_SUSPECTED_MS, RESERVED_AHEAD, TICK_MS};
+pub use config::{
+    CoordinatorConfig, DELETE_BATCH, MAX_WAITING_REQUESTS, MAX_WITHDRAWN, PAUSE_SUSPECTED_MS, RESERVED_AHEAD, TICK_MS,
+};
 pub use event::{DeclineCause, Event, RequestId};
 pub use plan::{Deployment, OperatorPlan, OperatorReport, Plan, StoreAck, TaskAck, TaskId};
 pub use retire::is_of_older_reign;
@@ -301,6 +303,7 @@ impl Coordinator {
                 }
             }
             Event::ManifestStored(checkpoint, stored) => self.handle_manifest_stored(checkpoint, stored),
+            Event::ManifestWithdrawn(checkpoint) => self.handle_manifest_withdrawn(checkpoint),
             Event::Committed(checkpoint) => self.output.handle_committed(checkpoint),
             Event::Disowned { generation, worker: _, keys } => {
                 if self.is_current(generation) {

@@ -27,8 +27,8 @@ impl Shell {
             Action::Cancel { reason } => self.cancel(&reason),
             Action::Trigger(barrier) => self.worker.tell(Order::Trigger(barrier)),
             Action::Abort { checkpoint, cause } => self.abort(checkpoint, &cause),
-            Action::PutManifest { checkpoint, key, bytes } => {
-                self.put_manifest(checkpoint, key, bytes.into(), decision)
+            Action::PutManifest { checkpoint, key, bytes, guarded } => {
+                self.put_manifest(checkpoint, key, bytes.into(), guarded.then_some(decision));
             }
             Action::Commit { checkpoint, handles } => {
                 let generation = self.machine.generation().unwrap_or_default();
@@ -110,10 +110,9 @@ impl Shell {
         self.worker.tell(Order::Abort(generation, checkpoint));
     }
 
-    fn put_manifest(&mut self, checkpoint: CheckpointId, key: String, bytes: Bytes, decision: &Decision) {
-        let decision = decision.clone();
-        let call =
-            async move |io: Arc<Io>| Event::ManifestStored(checkpoint, put_once(&io, &key, bytes, &decision).await);
+    fn put_manifest(&mut self, checkpoint: CheckpointId, key: String, bytes: Bytes, guard: Option<&Decision>) {
+        let guard = guard.cloned();
+        let call = async move |io: Arc<Io>| put_once(&io, checkpoint, &key, bytes, guard.as_ref()).await;
         let handle = self.spawn(call);
         self.publishing = Some((checkpoint, handle));
     }
@@ -161,21 +160,36 @@ impl Shell {
     }
 }
 
-/// One attempt to store a manifest; a failure is answered after a wait, and the coordinator asks again if it still reigns.
-async fn put_once(io: &Io, key: &str, bytes: Bytes, decision: &Decision) -> bool {
-    match io.options.objects.put_guarded(key, bytes, decision.guard()).await {
+/// One attempt to store a manifest, unless the decision is stale; what failed or was withdrawn is answered after a wait, and
+/// the coordinator asks again if it still reigns.
+async fn put_once(io: &Io, checkpoint: CheckpointId, key: &str, bytes: Bytes, guard: Option<&Decision>) -> Event {
+    let objects = &*io.options.objects;
+    let answer = match guard {
+        None => objects.put(key, bytes).await,
+        // A store may make the object durable before it asks the guard; that is not worth it for one that is stale already.
+        Some(decision) if decision.is_stale() => return withdrawn(io, checkpoint).await,
+        Some(decision) => objects.put_guarded(key, bytes, decision.guard()).await,
+    };
+    match answer {
         Ok(()) => {
             io.publishing.lock().reset();
-            true
+            Event::ManifestStored(checkpoint, true)
         }
-        Err(error) if error.kind == StoreErrorKind::Withdrawn => false,
+        Err(error) if error.kind == StoreErrorKind::Withdrawn => withdrawn(io, checkpoint).await,
         Err(error) => {
             io.trouble.tell(&error);
             let wait = io.publishing.lock().next_wait();
             tokio::time::sleep(wait).await;
-            false
+            Event::ManifestStored(checkpoint, false)
         }
     }
+}
+
+async fn withdrawn(io: &Io, checkpoint: CheckpointId) -> Event {
+    tracing::debug!(%checkpoint, "a manifest was not sent, because the process stood still for a moment");
+    let wait = io.publishing.lock().next_wait();
+    tokio::time::sleep(wait).await;
+    Event::ManifestWithdrawn(checkpoint)
 }
 
 async fn load_manifest(io: &Io, entry: CheckpointEntry) -> Event {

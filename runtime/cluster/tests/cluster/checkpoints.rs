@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weir_cluster::JobOutcome;
 use weir_protocol::{CheckpointId, Manifest, layout};
 use weir_storage::{Fault, Operation, StoreErrorKind};
 
@@ -204,4 +205,30 @@ fn the_timeline_of_every_subtask_is_kept_with_the_checkpoint() {
     assert_eq!((count.records_in, count.stateful, count.parallelism), (5_000, true, 2));
     assert!(count.watermarks.iter().all(Option::is_some));
     process.crash();
+}
+
+#[test]
+fn a_process_that_stands_still_all_the_time_completes_its_checkpoints_all_the_same() {
+    let mut world = World::new();
+    let options = weir_cluster::RunOptions { restless: true, ..world.options() };
+    let metrics = options.metrics.clone();
+    let withdrawn = || {
+        let families = metrics.gather();
+        let family = families.iter().find(|family| family.name() == "weir_checkpoint_manifests_withdrawn_total");
+        family.map_or(0.0, |family| family.get_metric()[0].get_counter().get_value())
+    };
+    let process = crate::world::Process::start(options);
+    for round in 1..=4 {
+        world.valve.open_to(round * 200);
+        process.wait_read(round * 200);
+        process.checkpoint();
+    }
+    let status = process.status();
+    assert_eq!((status.completed, status.restart_count, status.failed.len()), (4, 0, 0), "{status:?}");
+    assert_eq!(withdrawn(), 12.0, "each manifest is withdrawn three times and no more");
+    process.stop();
+    world.numbers.end = Some(1_000);
+    world.valve.open_to(1_000);
+    assert!(matches!(world.start().outcome(), Ok(JobOutcome::Finished { .. })));
+    assert_eq!(world.ledger.lines(), expected_lines(1_000));
 }

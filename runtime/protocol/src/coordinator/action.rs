@@ -29,7 +29,7 @@ pub enum Action {
         /// Why.
         cause: AbortCause,
     },
-    /// Store a manifest; answer with `ManifestStored`.
+    /// Store a manifest; answer with `ManifestStored`, or `ManifestWithdrawn`.
     PutManifest {
         /// The checkpoint.
         checkpoint: CheckpointId,
@@ -37,6 +37,8 @@ pub enum Action {
         key: String,
         /// Its content.
         bytes: Vec<u8>,
+        /// To be sent at once or not at all: withdrawn after a pause of the process.
+        guarded: bool,
     },
     /// Commit sinks' output, in order of checkpoints; answer with `Committed`. The journal entry exists.
     Commit {

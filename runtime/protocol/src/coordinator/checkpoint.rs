@@ -1,6 +1,7 @@
 //! One checkpoint from its trigger to its completion or abort.
 
 use super::action::{AbortCause, Action, Answer, Barrier};
+use super::config::MAX_WITHDRAWN;
 use super::event::DeclineCause;
 use super::in_flight::{InFlight, Phase};
 use super::plan::{StoreAck, TaskAck, TaskId};
@@ -117,12 +118,15 @@ impl Coordinator {
             let head = self.reign.head().expect("a running job has a head");
             let names = (&head.job_id, head.generation);
             match in_flight.publish(plan, &self.base, self.output.carried(), names, now) {
-                Ok(published) => in_flight.phase = Phase::Publishing { published: Box::new(published), sent: false },
+                Ok(published) => {
+                    in_flight.phase = Phase::Publishing { published: Box::new(published), sent: false, withdrawn: 0 };
+                }
                 Err(reason) => return self.abort(AbortCause::Inconsistent(reason), now, out),
             }
         }
-        if let Phase::Publishing { published, sent: sent @ false } = &mut in_flight.phase {
+        if let Phase::Publishing { published, sent: sent @ false, withdrawn } = &mut in_flight.phase {
             *sent = true;
+            let guarded = *withdrawn < MAX_WITHDRAWN;
             let (checkpoint, key, bytes) =
                 (in_flight.id, published.entry.manifest.key.clone(), published.bytes.clone());
             if self.defects.commit_before_publish {
@@ -134,18 +138,29 @@ impl Coordinator {
                 let dropped = head.retire(self.config.retained);
                 out.push(Action::DeleteObjects(dropped.into_iter().map(|entry| entry.manifest.key).collect()));
             }
-            out.push(Action::PutManifest { checkpoint, key, bytes });
+            out.push(Action::PutManifest { checkpoint, key, bytes, guarded });
         }
     }
 
     pub(super) fn handle_manifest_stored(&mut self, checkpoint: CheckpointId, stored: bool) {
         let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == checkpoint) else { return };
-        if let Phase::Publishing { published, sent } = &mut in_flight.phase {
+        if let Phase::Publishing { published, sent, withdrawn } = &mut in_flight.phase {
             if stored {
                 in_flight.phase = Phase::Published(published.clone());
             } else {
-                *sent = false;
+                (*sent, *withdrawn) = (false, 0);
                 self.note_trouble("the manifest could not be stored");
+            }
+        }
+    }
+
+    pub(super) fn handle_manifest_withdrawn(&mut self, checkpoint: CheckpointId) {
+        let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == checkpoint) else { return };
+        if let Phase::Publishing { published: _, sent, withdrawn } = &mut in_flight.phase {
+            *sent = false;
+            *withdrawn = withdrawn.saturating_add(1);
+            if *withdrawn >= MAX_WITHDRAWN {
+                self.reign.suspect();
             }
         }
     }

@@ -9,6 +9,11 @@ pub const TICK_MS: u64 = 500;
 /// replaced: it re-validates its reign before it writes anything.
 pub const PAUSE_SUSPECTED_MS: u64 = 2_000;
 
+/// A manifest that was withdrawn this often in a row is sent without a guard, once the store has confirmed the reign: where
+/// pauses never end nothing would be written else. What it leaves if somebody else reigns by then is swept, and the
+/// journal takes no entry for it.
+pub const MAX_WITHDRAWN: u32 = 3;
+
 /// Checkpoint ids reserved ahead of the last one used. Aborted checkpoints leave no journal entry; after a crash their ids are skipped.
 pub const RESERVED_AHEAD: u64 = 4;
 

@@ -115,6 +115,9 @@ pub enum Event {
     },
     /// Answer to [`Action::PutManifest`](super::Action::PutManifest): is it known to be stored?
     ManifestStored(CheckpointId, bool),
+    /// Answer to a guarded [`Action::PutManifest`](super::Action::PutManifest): the process stood still since it was asked for,
+    /// so it was not sent.
+    ManifestWithdrawn(CheckpointId),
     /// Answer to [`Action::Commit`](super::Action::Commit): all handles are committed. What cannot be committed is
     /// [`Event::Failed`].
     Committed(CheckpointId),

@@ -20,6 +20,8 @@ pub(super) enum Phase {
         published: Box<Published>,
         /// No answer yet; if not, it is to be sent (again, with the same bytes).
         sent: bool,
+        /// How often in a row it was not sent, because the process stood still.
+        withdrawn: u32,
     },
     /// The manifest is stored; the journal entry is next, or being appended.
     Published(Box<Published>),

@@ -73,6 +73,48 @@ fn after_a_suspected_pause_nothing_is_written_before_the_reign_is_confirmed() {
     assert_eq!(names(&sim.take()), ["cancel", "leave"]);
 }
 
+fn puts(sim: &mut Sim) -> Vec<(Vec<u8>, bool)> {
+    let put =
+        |action| if let Action::PutManifest { bytes, guarded, .. } = action { Some((bytes, guarded)) } else { None };
+    sim.take().into_iter().filter_map(put).collect()
+}
+
+#[test]
+fn a_manifest_that_is_withdrawn_again_and_again_goes_without_a_guard_once_the_reign_is_confirmed() {
+    let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
+    sim.hold.manifest = true;
+    sim.advance(100);
+    let checkpoint = sim.coordinator.in_flight().unwrap();
+    for _ in 1..MAX_WITHDRAWN {
+        sim.send(Event::ManifestWithdrawn(checkpoint));
+    }
+    let guarded = puts(&mut sim);
+    assert!(guarded.len() == MAX_WITHDRAWN as usize && guarded.iter().all(|put| *put == (guarded[0].0.clone(), true)));
+    sim.held.clear();
+    sim.hold.lists = true;
+    sim.send(Event::ManifestWithdrawn(checkpoint));
+    assert_eq!(sim.take(), [Action::Journal(JournalAction::List)], "the store is asked first");
+    sim.release();
+    assert_eq!(sim.head().newest().unwrap().id, checkpoint);
+    assert_eq!(puts(&mut sim), [(guarded[0].0.clone(), false)]);
+    sim.advance(100);
+    assert!(puts(&mut sim)[0].1, "the next one is guarded again");
+}
+
+#[test]
+fn a_replaced_coordinator_whose_manifest_is_withdrawn_again_and_again_writes_none() {
+    let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });
+    sim.hold.manifest = true;
+    sim.advance(100);
+    let checkpoint = sim.coordinator.in_flight().unwrap();
+    sim.usurp();
+    for _ in 0..MAX_WITHDRAWN {
+        sim.send(Event::ManifestWithdrawn(checkpoint));
+    }
+    assert!(puts(&mut sim).iter().all(|(_, guarded)| *guarded));
+    assert_eq!(sim.coordinator.status(), Status::Left);
+}
+
 #[test]
 fn after_a_pause_without_a_successor_everything_goes_on() {
     let mut sim = Sim::running(CoordinatorConfig { timeout_ms: 600_000, head_poll_ms: 600_000, ..config() });

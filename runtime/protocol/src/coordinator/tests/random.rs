@@ -93,7 +93,10 @@ impl Random {
             Action::Journal(JournalAction::Read { sequence }) => {
                 vec![Event::JournalRead(sequence, ReadOutcome::Failed)]
             }
-            Action::PutManifest { checkpoint, key, bytes } => {
+            Action::PutManifest { checkpoint, guarded: true, .. } if what == 7 => {
+                vec![Event::ManifestWithdrawn(checkpoint)]
+            }
+            Action::PutManifest { checkpoint, key, bytes, .. } => {
                 if done {
                     self.sim.outside.objects.insert(key, bytes);
                 }

@@ -231,7 +231,7 @@ impl Sim {
             Action::Journal(action) => vec![self.answer_journal(action)],
             Action::Deploy(deployment) => vec![self.deploy(&deployment)],
             Action::Trigger(barrier) => self.acks(barrier),
-            Action::PutManifest { checkpoint, key, bytes } => {
+            Action::PutManifest { checkpoint, key, bytes, .. } => {
                 self.outside.objects.insert(key, bytes);
                 vec![Event::ManifestStored(checkpoint, true)]
             }
