@@ -120,6 +120,7 @@ fn opener(options: StoreOptions) -> StoreOpener {
 async fn refuse_early(options: &RunOptions) -> Result<(), Refusal> {
     match preview(options).await {
         Ok(_) | Err(PreviewError::Journal(JournalError::Store(_))) => Ok(()),
+        Err(unanswered) if unanswered.can_retry() => Ok(()),
         Err(refused) => Err(Refusal::bad_input(refused)),
     }
 }

@@ -16,7 +16,7 @@ use weir_protocol::coordinator::Event;
 use weir_protocol::journal::machine::{CreateOutcome, LIST_LIMIT, ReadOutcome};
 use weir_protocol::journal::{JournalAction, JournalEntry, JournalMachine};
 use weir_protocol::layout;
-use weir_storage::{Created, Effect, ObjectStore, StoreError};
+use weir_storage::{Created, Effect, ObjectStore, Retry, StoreError};
 
 use crate::pulse::Decision;
 use crate::retry::{Backoff, Trouble};
@@ -41,6 +41,16 @@ pub enum JournalError {
     /// The store did not answer.
     #[error("the journal cannot be looked at")]
     Store(#[source] StoreError),
+}
+
+impl JournalError {
+    /// Whether trying again can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Unreadable { .. } => Retry::No,
+            Self::Store(error) => error.retry,
+        }
+    }
 }
 
 /// The calls of one journal.

@@ -29,7 +29,7 @@ pub(crate) enum Order {
 }
 
 /// What a worker restores.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PrepareOrder {
     pub job_id: JobId,
     pub generation: Generation,
@@ -42,6 +42,8 @@ pub(crate) struct PrepareOrder {
 pub(crate) enum DeployFailure {
     /// Trying again gives the same answer until the user changes something.
     Refused(String),
+    /// The storage did not answer: no failure of the job, to be tried again.
+    Storage(String),
     /// It may work next time.
     Failed(String),
 }

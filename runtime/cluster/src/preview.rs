@@ -5,7 +5,7 @@
 
 use weir_protocol::journal::{Head, JobStatus, RestorePoint, StartDecision, StartRefusal, resolve_start};
 use weir_protocol::{CheckpointId, Generation, Manifest, ObjectRef};
-use weir_storage::ObjectStore;
+use weir_storage::{ObjectStore, Retry};
 
 use crate::coordinator::make_graph;
 use crate::fit::{self, Misfit};
@@ -56,10 +56,24 @@ pub enum PreviewError {
         key: String,
         /// Why.
         reason: String,
+        /// Whether it may come later.
+        retry: Retry,
     },
     /// The job does not fit itself or the checkpoint.
     #[error(transparent)]
     Misfit(#[from] Misfit),
+}
+
+impl PreviewError {
+    /// True if the storage did not answer, and may do so later: nothing is known to be wrong.
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.retry() == Retry::Yes,
+            Self::RestoreFrom(error) => error.can_retry(),
+            Self::Manifest { retry, .. } => *retry == Retry::Yes,
+            Self::Graph(_) | Self::Refused(_) | Self::Misfit(_) => false,
+        }
+    }
 }
 
 /// Finds out what a start with these options would do. Reads a listing, an entry and a manifest; writes nothing.
@@ -102,8 +116,8 @@ async fn read_manifest(
     object: &ObjectRef,
     checkpoint: CheckpointId,
 ) -> Result<Manifest, PreviewError> {
-    let failed = |reason| PreviewError::Manifest { checkpoint, key: object.key.clone(), reason };
-    let bytes = objects.get(&object.key).await.map_err(|error| failed(chain(&error)))?;
+    let failed = |reason, retry| PreviewError::Manifest { checkpoint, key: object.key.clone(), reason, retry };
+    let bytes = objects.get(&object.key).await.map_err(|error| failed(chain(&error), error.retry))?;
     let checked = weir_protocol::stored::verify(object, &bytes).and_then(|()| Manifest::decode(&object.key, &bytes));
-    checked.map_err(|error| failed(chain(&error)))
+    checked.map_err(|error| failed(chain(&error), Retry::No))
 }

@@ -8,7 +8,7 @@ use weir_api::resolved::RestoreFrom;
 use weir_protocol::journal::{JournalEntry, RestoreRecord, RestoreRequest, RestoreTarget};
 use weir_protocol::layout;
 use weir_protocol::{CheckpointId, Manifest, ObjectRef};
-use weir_storage::{ObjectStore, StoreError};
+use weir_storage::{ObjectStore, Retry, StoreError};
 
 use crate::journal::{JournalError, read_newest};
 use crate::options::RunOptions;
@@ -77,6 +77,8 @@ pub enum RestoreFromError {
         uri: String,
         /// Why.
         reason: String,
+        /// Whether it may come later.
+        retry: Retry,
     },
     /// This job's own journal cannot be looked at.
     #[error(transparent)]
@@ -90,7 +92,26 @@ pub enum RestoreFromError {
         key: String,
         /// Why.
         reason: String,
+        /// Whether it may come later.
+        retry: Retry,
     },
+}
+
+impl RestoreFromError {
+    /// True if the storage did not answer, and may do so later.
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Own(error) => error.retry() == Retry::Yes,
+            Self::Journal { retry, .. } | Self::Manifest { retry, .. } => *retry == Retry::Yes,
+            Self::NoOpener { .. }
+            | Self::Open { .. }
+            | Self::NoSavepoint { .. }
+            | Self::NoJournal { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::StillRuns { .. }
+            | Self::Uncommitted { .. } => false,
+        }
+    }
 }
 
 /// Resolves the job's `restoreFrom`, if it has one.
@@ -132,7 +153,11 @@ async fn of_savepoint(options: &RunOptions, uri: String) -> Result<RestoreTarget
 async fn of_other_journal(options: &RunOptions, uri: String) -> Result<RestoreTarget, RestoreFromError> {
     let store = open_place(options, &uri).await?;
     let newest = read_newest(&*store).await;
-    let newest = newest.map_err(|error| RestoreFromError::Journal { uri: uri.clone(), reason: chain(&error) })?;
+    let newest = newest.map_err(|error| RestoreFromError::Journal {
+        uri: uri.clone(),
+        reason: chain(&error),
+        retry: error.retry(),
+    })?;
     let Some(JournalEntry { head, .. }) = newest else { return Err(RestoreFromError::NoJournal { uri }) };
     if !head.status.is_settled() {
         return Err(RestoreFromError::StillRuns { uri });
@@ -154,12 +179,15 @@ fn import(source: String, manifest: ObjectRef, bytes: &[u8]) -> Result<RestoreTa
     let read = weir_protocol::stored::verify(&manifest, bytes).and_then(|()| Manifest::decode(&manifest.key, bytes));
     match read {
         Ok(Manifest { checkpoint, job_id, .. }) => Ok(RestoreTarget::Import { source, manifest, checkpoint, job_id }),
-        Err(error) => Err(RestoreFromError::Manifest { uri: source, key: manifest.key, reason: chain(&error) }),
+        Err(error) => {
+            let (uri, key, reason) = (source, manifest.key, chain(&error));
+            Err(RestoreFromError::Manifest { uri, key, reason, retry: Retry::No })
+        }
     }
 }
 
 fn unreadable(uri: String, key: String, error: &StoreError) -> RestoreFromError {
-    RestoreFromError::Manifest { uri, key, reason: chain(error) }
+    RestoreFromError::Manifest { uri, key, reason: chain(error), retry: error.retry }
 }
 
 /// Opens another place; one below this job's own prefix needs no opener.

@@ -55,7 +55,12 @@ impl Trouble {
 
     /// A call failed and will be repeated.
     pub(crate) fn tell(&self, error: &StoreError) {
-        tracing::warn!(error = %chain(error), "a storage call failed and is being repeated");
+        self.tell_why(&chain(error));
+    }
+
+    /// The same, of a call that somebody else made.
+    pub(crate) fn tell_why(&self, error: &str) {
+        tracing::warn!(error, "a storage call failed and is being repeated");
         // Nobody listens any more only when the job is being left.
         let _ = self.0.send(Event::StorageTrouble);
     }
@@ -106,7 +111,7 @@ pub(crate) async fn read_checked<T, E: std::error::Error>(
 }
 
 /// True for answers about the object itself; everything else (credentials, buckets and quotas too) may be mended outside.
-fn is_final(error: &StoreError) -> bool {
+pub(crate) fn is_final(error: &StoreError) -> bool {
     match error.kind {
         StoreErrorKind::NotFound | StoreErrorKind::Corrupt | StoreErrorKind::Invalid => true,
         StoreErrorKind::Denied

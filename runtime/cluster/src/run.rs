@@ -1,6 +1,7 @@
 //! Runs a job: refuses what cannot run before anything is written, then hands over to the coordinator.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use weir_protocol::JobId;
@@ -15,7 +16,11 @@ use crate::outcome::{JobError, JobOutcome};
 use crate::pulse::Pulse;
 use crate::random::random_id;
 use crate::restore_from::{RestoreFromError, resolve_restore_from};
+use crate::retry::{Backoff, chain};
 use crate::status::JobStatus;
+
+/// How long a start waits for the storage to say what `restoreFrom` names. Nothing is claimed by then.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a job until it has settled, is cancelled, or another process takes over.
 ///
@@ -30,10 +35,24 @@ pub async fn run_job(
     status: watch::Sender<Arc<JobStatus>>,
 ) -> Result<JobOutcome, JobError> {
     check_job(&options).await?;
-    let request = start_request(&options).await.map_err(JobError::RestoreFrom)?;
+    let request = resolve_request(&options).await.map_err(JobError::RestoreFrom)?;
     let metrics = Metrics::register(&options.metrics).map_err(JobError::Metrics)?;
     let pulse = Pulse::start(options.restless).map_err(JobError::Thread)?;
     Shell::new(options, request, metrics, status, pulse).run(commands).await
+}
+
+/// [`start_request`], again while the storage does not answer.
+async fn resolve_request(options: &RunOptions) -> Result<StartRequest, RestoreFromError> {
+    let (began, mut backoff) = (Instant::now(), Backoff::new());
+    loop {
+        match start_request(options).await {
+            Err(error) if error.can_retry() && began.elapsed() < RESOLVE_LIMIT => {
+                tracing::warn!(error = %chain(&error), "what to restore from is not known yet, asking again");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            resolved => return resolved,
+        }
+    }
 }
 
 /// What is asked of the journal: who starts which job, and from what.

@@ -1,7 +1,8 @@
 //! One deployment: read what it starts from, check that the job fits it, restore, replay commits, run.
 //!
 //! The store is opened while commits are replayed; no subtask is put together before both are done, because a sink's writer may
-//! rely on everything older being committed or gone.
+//! rely on everything older being committed or gone. Storage that does not answer is waited for here, and not in the worker,
+//! which has to hear of a cancellation.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::io::Io;
 use crate::message::{DeployFailure, PrepareOrder, WorkerHandle};
 use crate::options::GraphFactory;
 use crate::restore::{Restored, read_restored};
-use crate::retry::chain;
+use crate::retry::{Backoff, chain};
 
 /// Why a deployment did not come about.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl From<DeployFailure> for DeployError {
     fn from(failure: DeployFailure) -> Self {
         match failure {
             DeployFailure::Refused(reason) => Self::Fatal(reason),
-            DeployFailure::Failed(reason) => Self::Failed(reason),
+            DeployFailure::Storage(reason) | DeployFailure::Failed(reason) => Self::Failed(reason),
         }
     }
 }
@@ -71,8 +72,7 @@ pub(super) async fn deploy(
         }
         Ok::<(), DeployError>(())
     };
-    let prepared = async { worker.prepare(order).await.map_err(DeployError::from) };
-    tokio::try_join!(prepared, replayed)?;
+    tokio::try_join!(prepare(io, worker, order), replayed)?;
     let context = SinkContext {
         job_id: deployment.job_id.to_string(),
         operator: String::new(),
@@ -85,6 +85,20 @@ pub(super) async fn deploy(
     worker.start(generation).await?;
     let plan = fit::plan_of(&graph, job.parallelism, max);
     Ok(Event::Deployed { generation, plan, restored: manifest.map(Box::new) })
+}
+
+/// Has the state restored. An outage of the store is waited out; what was downloaded before it is not downloaded again.
+async fn prepare(io: &Io, worker: &WorkerHandle, order: PrepareOrder) -> Result<(), DeployError> {
+    let mut backoff = Backoff::new();
+    loop {
+        match worker.prepare(order.clone()).await {
+            Err(DeployFailure::Storage(reason)) => {
+                io.trouble.tell_why(&reason);
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            prepared => return prepared.map_err(DeployError::from),
+        }
+    }
 }
 
 /// Makes the graph off the coordinator's thread: it is user code and may look at files.

@@ -5,7 +5,7 @@ use weir_engine::error::{FailureKind, TaskError};
 use weir_state::StateError;
 
 use crate::message::{DeployFailure, TaskFailure};
-use crate::retry::chain;
+use crate::retry::{chain, is_final};
 
 /// A subtask's failure with its causes; operator, record and source position are part of the error's own words.
 pub(super) fn describe(error: &TaskError) -> TaskFailure {
@@ -28,26 +28,24 @@ pub(super) fn is_consequence(error: &TaskError) -> bool {
 pub(super) fn of_build(error: &BuildError) -> DeployFailure {
     match error {
         BuildError::Type { .. } => DeployFailure::Refused(chain(error)),
-        BuildError::State { source, .. } if !can_pass(source) => DeployFailure::Refused(chain(error)),
-        BuildError::State { .. } | BuildError::Connector { .. } | BuildError::User { .. } => {
-            DeployFailure::Failed(chain(error))
-        }
+        BuildError::State { source, .. } => of_state(source, chain(error)),
+        BuildError::Connector { .. } | BuildError::User { .. } => DeployFailure::Failed(chain(error)),
     }
 }
 
 /// Why the store could not be opened.
 pub(super) fn of_store(error: &StateError) -> DeployFailure {
-    if can_pass(error) { DeployFailure::Failed(chain(error)) } else { DeployFailure::Refused(chain(error)) }
+    of_state(error, chain(error))
 }
 
-fn can_pass(error: &StateError) -> bool {
+fn of_state(error: &StateError, reason: String) -> DeployFailure {
     match error {
-        StateError::RestoreObject { source, .. } => source.as_ref().is_some_and(|source| source.can_retry()),
+        StateError::RestoreObject { source: Some(source), .. } if !is_final(source) => DeployFailure::Storage(reason),
         StateError::LocalFile { .. }
         | StateError::Rocks { .. }
         | StateError::Upload { .. }
         | StateError::Aborted { .. }
-        | StateError::ShutDown => true,
-        _ => false,
+        | StateError::ShutDown => DeployFailure::Failed(reason),
+        _ => DeployFailure::Refused(reason),
     }
 }

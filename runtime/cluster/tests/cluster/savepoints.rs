@@ -49,6 +49,26 @@ fn a_savepoint_taken_while_running_is_restored_at_any_parallelism() {
 }
 
 #[test]
+fn a_savepoint_that_does_not_come_at_once_is_asked_for_again() {
+    let world = World::new();
+    world.valve.open_to(600);
+    let process = world.start();
+    process.wait_read(600);
+    process.savepoint("slow").unwrap();
+    process.crash();
+    let other = restored_elsewhere(&world, "slow", 2);
+    for _ in 0..3 {
+        let fault = weir_storage::Fault::FailBefore(weir_storage::StoreErrorKind::Unreachable);
+        other.store.script(weir_storage::Operation::Get, fault);
+    }
+    let mut options = other.options();
+    options.probe = false;
+    let outcome = crate::world::Process::start(options).outcome();
+    assert!(matches!(outcome, Ok(JobOutcome::Finished { .. })), "{outcome:?}");
+    assert_eq!(world.ledger.lines(), expected_lines(END));
+}
+
+#[test]
 fn a_savepoint_needs_nothing_outside_its_folder() {
     let world = World::new();
     world.valve.open_to(600);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use weir_cluster::JobOutcome;
-use weir_storage::{FaultRates, Operation};
+use weir_cluster::{JobOutcome, PreviewError};
+use weir_storage::{Fault, FaultRates, Operation, StoreErrorKind};
 
 use crate::parts::expected_lines;
 use crate::world::{World, eventually};
@@ -81,6 +81,61 @@ fn a_restore_waits_for_the_storage_to_come_back() {
     assert_eq!(world.ledger.lines(), expected_lines(1_000));
 }
 
+/// A world whose job crashed after a checkpoint, and may not fail once.
+fn crashed_world() -> World {
+    let mut world = World::new();
+    world.job.restart.budget = Some(0);
+    world.numbers.end = Some(1_000);
+    world.valve.open_to(600);
+    let process = world.start();
+    process.wait_read(600);
+    process.checkpoint();
+    process.crash();
+    world
+}
+
+#[test]
+fn downloads_that_fail_for_a_while_are_no_failure_of_the_job() {
+    let world = crashed_world();
+    for _ in 0..6 {
+        world.store.script(Operation::GetFile, Fault::FailBefore(StoreErrorKind::Unreachable));
+    }
+    world.valve.open_to(1_000);
+    let outcome = world.start().outcome();
+    assert!(matches!(outcome, Ok(JobOutcome::Finished { .. })), "{outcome:?}");
+    assert_eq!(world.head().head.generation.0, 2, "one deployment, however often it was prepared");
+    assert_eq!(world.ledger.lines(), expected_lines(1_000));
+}
+
+#[test]
+fn a_restore_that_waits_for_the_storage_can_be_stopped() {
+    let world = crashed_world();
+    for _ in 0..10_000 {
+        world.store.script(Operation::GetFile, Fault::FailBefore(StoreErrorKind::Unreachable));
+    }
+    let process = world.start();
+    let before = world.store.calls(Operation::GetFile);
+    eventually("attempts", || world.store.calls(Operation::GetFile) >= before + 3);
+    assert_eq!(process.status().state.name(), "deploying");
+    assert!(!process.stop().with_final_checkpoint);
+}
+
+#[test]
+fn a_preview_tells_storage_that_does_not_answer_from_a_manifest_that_cannot_be_read() {
+    let world = crashed_world();
+    let ask = |fault| {
+        // The journal's entry is read before the manifest.
+        world.store.script(Operation::Get, Fault::Delay(Duration::ZERO));
+        world.store.script(Operation::Get, fault);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(weir_cluster::preview(&world.options())).unwrap_err()
+    };
+    let unanswered = ask(Fault::FailBefore(StoreErrorKind::Timeout));
+    assert!(matches!(unanswered, PreviewError::Manifest { .. }) && unanswered.can_retry(), "{unanswered:?}");
+    let missing = ask(Fault::FailBefore(StoreErrorKind::NotFound));
+    assert!(matches!(missing, PreviewError::Manifest { .. }) && !missing.can_retry(), "{missing:?}");
+}
+
 #[test]
 fn a_flaky_store_costs_time_and_nothing_else() {
     for seed in 1..=4 {
@@ -118,9 +173,7 @@ fn a_failing_deletion_holds_no_checkpoint_up() {
     world.job.checkpoint.retained = 1;
     let process = world.start();
     for round in 1..=8 {
-        world
-            .store
-            .script(Operation::Delete, weir_storage::Fault::FailBefore(weir_storage::StoreErrorKind::Unreachable));
+        world.store.script(Operation::Delete, Fault::FailBefore(StoreErrorKind::Unreachable));
         world.valve.open_to(round * 100);
         process.wait_read(round * 100);
         process.checkpoint();

@@ -216,6 +216,8 @@ fn fetch_and_ingest(
 ) -> Result<(), StateError> {
     let (tx, arrivals) = channel();
     let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_DOWNLOADS));
+    // Dropped at the first failure, so that no download is left to meet those of the next attempt.
+    let mut downloads = tokio::task::JoinSet::new();
     let mut missing = BTreeSet::new();
     for (index, (run, local)) in files.iter().enumerate() {
         if looks_complete(local, run.object.length) {
@@ -224,10 +226,11 @@ fn fetch_and_ingest(
         missing.insert(index);
         let (tx, slots) = (tx.clone(), Arc::clone(&slots));
         let (objects, object, local) = (Arc::clone(&config.objects), run.object.clone(), local.clone());
-        config.runtime.spawn(async move {
+        let download = async move {
             let Ok(_slot) = slots.acquire().await else { return };
             let _ = tx.send((index, download(&*objects, &object, &local).await));
-        });
+        };
+        downloads.spawn_on(download, &config.runtime);
     }
     drop(tx);
     let mut next = 0;
