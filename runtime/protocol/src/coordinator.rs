@@ -32,7 +32,8 @@ mod tests;
 
 pub use action::{AbortCause, Action, Answer, Barrier, LeaveReason};
 pub use config::{
-    CoordinatorConfig, DELETE_BATCH, MAX_WAITING_REQUESTS, MAX_WITHDRAWN, PAUSE_SUSPECTED_MS, RESERVED_AHEAD, TICK_MS,
+    CoordinatorConfig, DELETE_BATCH, MAX_REOPENED, MAX_WAITING_REQUESTS, MAX_WITHDRAWN, PAUSE_SUSPECTED_MS,
+    RESERVED_AHEAD, TICK_MS,
 };
 pub use event::{DeclineCause, Event, RequestId};
 pub use plan::{Deployment, OperatorPlan, OperatorReport, Plan, StoreAck, TaskAck, TaskId};

@@ -14,6 +14,10 @@ pub const PAUSE_SUSPECTED_MS: u64 = 2_000;
 /// journal takes no entry for it.
 pub const MAX_WITHDRAWN: u32 = 3;
 
+/// A start whose claim comes too late, because the reign that it replaces has appended once more, opens the journal again at
+/// most this often.
+pub const MAX_REOPENED: u32 = 16;
+
 /// Checkpoint ids reserved ahead of the last one used. Aborted checkpoints leave no journal entry; after a crash their ids are skipped.
 pub const RESERVED_AHEAD: u64 = 4;
 

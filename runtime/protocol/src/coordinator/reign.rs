@@ -1,15 +1,15 @@
 //! The coordinator and its journal: claims, appends, re-validation, and what follows from an entry that counts.
 
 use super::action::{Action, Answer, LeaveReason};
-use super::config::{CoordinatorConfig, PAUSE_SUSPECTED_MS, RESERVED_AHEAD};
+use super::config::{CoordinatorConfig, MAX_REOPENED, PAUSE_SUSPECTED_MS, RESERVED_AHEAD};
 use super::in_flight::Phase;
 use super::requests::answer_error;
 use super::{Coordinator, Stage};
 use crate::defects::Defects;
 use crate::ids::{CheckpointId, Generation, Millis};
 use crate::journal::{
-    Attempts, Draft, EntryKind, Head, JobStatus, JournalAction, JournalMachine, PendingSavepoint, StartDecision,
-    resolve_start,
+    Attempts, Draft, EntryKind, FencedBy, Head, JobStatus, JournalAction, JournalMachine, PendingSavepoint,
+    StartDecision, resolve_start,
 };
 
 /// What the append under way is for.
@@ -30,6 +30,8 @@ pub(super) struct Reign {
     pub journal: JournalMachine,
     attempts: Attempts,
     claimed: bool,
+    /// How often the journal was opened anew before the claim.
+    reopened: u32,
     seen: Option<Millis>,
     validated_at: Millis,
     /// The process may have been stopped and replaced: nothing is written before the store says otherwise.
@@ -44,6 +46,7 @@ impl Reign {
             journal: JournalMachine::new(config.journal_keep),
             attempts,
             claimed: false,
+            reopened: 0,
             seen: None,
             validated_at: Millis(i64::MIN),
             suspect: false,
@@ -91,6 +94,12 @@ impl Reign {
         self.confirmed_now && self.claimed
     }
 
+    /// True if `by` is the reign that the claim was to end, and has only been quicker.
+    fn is_outrun_by(&self, by: &FencedBy) -> bool {
+        let read = self.head().map(|head| head.generation);
+        !self.claimed && read.is_some() && by.generation == read && self.reopened < MAX_REOPENED
+    }
+
     fn confirm(&mut self, now: Millis) {
         self.validated_at = now;
         self.suspect = false;
@@ -106,6 +115,14 @@ impl Coordinator {
         }
     }
 
+    /// The reign to be replaced has appended what the claim did not know: reads it, and decides anew.
+    fn reopen(&mut self, out: &mut Vec<Action>) {
+        self.reign.reopened += 1;
+        self.append = None;
+        self.stage = Stage::Opening;
+        out.extend(self.reign.journal.open().into_iter().map(Action::Journal));
+    }
+
     pub(super) fn handle_journal(&mut self, actions: Vec<JournalAction>, now: Millis, out: &mut Vec<Action>) {
         for action in actions {
             match action {
@@ -117,6 +134,7 @@ impl Coordinator {
                 JournalAction::Appended { .. } => self.handle_appended(now, out),
                 JournalAction::NotAppended => self.handle_not_appended(now, out),
                 JournalAction::Valid => self.reign.confirm(now),
+                JournalAction::Fenced(by) if self.reign.is_outrun_by(&by) => self.reopen(out),
                 JournalAction::Fenced(by) => self.leave(LeaveReason::Fenced(by), out),
                 JournalAction::Unreadable { key, reason } => self.leave(LeaveReason::Unreadable { key, reason }, out),
             }

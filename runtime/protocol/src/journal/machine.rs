@@ -255,9 +255,12 @@ impl JournalMachine {
         self.trim_budget = 0;
     }
 
-    /// Begins to open the journal; ends in `Opened`, `Unreadable`.
+    /// Begins to open the journal; ends in `Opened`, `Unreadable`. What was known of it is forgotten, so that a coordinator
+    /// whose claim came too late can begin anew.
     pub fn open(&mut self) -> Vec<JournalAction> {
         self.phase = Phase::Listing;
+        self.head = None;
+        self.trimmed_below = Sequence(1);
         vec![JournalAction::List]
     }
 

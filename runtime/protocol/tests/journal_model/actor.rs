@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_protocol::defects::Defects;
 use weir_protocol::ids::{CheckpointId, JobId, Millis, Sequence};
 use weir_protocol::journal::{
-    AttemptId, CheckpointEntry, Draft, EntryKind, Head, JournalAction, JournalMachine, Owner, RevisionRule,
+    AttemptId, CheckpointEntry, Draft, EntryKind, FencedBy, Head, JournalAction, JournalMachine, Owner, RevisionRule,
     StartDecision, StartRequest, resolve_start,
 };
 use weir_protocol::{ManifestKind, ObjectRef, layout};
@@ -14,6 +14,8 @@ use crate::world::{Blob, World};
 
 /// Entries kept: as few as the protocol allows.
 const KEEP: u64 = 2;
+/// How often a start whose claim came too late opens the journal again, at most.
+const REOPENED: u8 = 1;
 /// Checkpoints retained: as few as possible, so that objects are deleted early.
 const RETAINED: usize = 1;
 
@@ -46,6 +48,8 @@ pub struct Actor {
     pub call: Option<Call>,
     pub trim: Option<Sequence>,
     journal: JournalMachine,
+    /// How often this process opened the journal again.
+    reopened: u8,
     used: CheckpointId,
     defects: Defects,
 }
@@ -59,6 +63,7 @@ impl Actor {
             call: None,
             trim: None,
             journal: JournalMachine::new(KEEP),
+            reopened: 0,
             used: CheckpointId(0),
             defects,
         }
@@ -131,7 +136,7 @@ impl Actor {
                 JournalAction::Appended { sequence } => self.appended(sequence, world)?,
                 JournalAction::NotAppended => self.not_appended(),
                 JournalAction::Valid => {}
-                JournalAction::Fenced(_) => self.fenced(world)?,
+                JournalAction::Fenced(by) => self.fenced(&by, world)?,
                 JournalAction::Unreadable { key, reason } => return Err(format!("{key}: {reason}")),
             }
         }
@@ -217,12 +222,20 @@ impl Actor {
         }
     }
 
-    fn fenced(&mut self, world: &World) -> Result<(), String> {
+    fn fenced(&mut self, by: &FencedBy, world: &World) -> Result<(), String> {
         let known = self.journal.head().map(|entry| entry.sequence);
         if !world.has_foreign_after(known, &self.writer()) {
             return Err(format!("{} is fenced by its own write", self.writer()));
         }
-        self.leave();
+        let read = self.journal.head().map(|entry| entry.head.generation);
+        if self.stage == Stage::Claiming && read.is_some() && by.generation == read && self.reopened < REOPENED {
+            self.reopened += 1;
+            self.stage = Stage::Opening;
+            self.call = Some(Call::List);
+            self.journal.open();
+        } else {
+            self.leave();
+        }
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::sim::*;
 use crate::coordinator::*;
-use crate::journal::{JournalAction, Owner};
+use crate::ids::CheckpointId;
+use crate::journal::{EntryKind, JobStatus, JournalAction, Owner};
 
 fn writes(actions: &[Action]) -> Vec<String> {
     let is_write =
@@ -71,6 +72,61 @@ fn after_a_suspected_pause_nothing_is_written_before_the_reign_is_confirmed() {
     assert!(actions.contains(&Action::Journal(JournalAction::List)));
     sim.release();
     assert_eq!(names(&sim.take()), ["cancel", "leave"]);
+}
+
+/// A start whose claim is under way, over a job that runs elsewhere.
+fn claiming() -> Sim {
+    let mut sim = Sim::running(config());
+    sim.restart_holding(Hold { creates: true, ..Hold::default() });
+    assert_eq!(names(&sim.take()), ["append claim"]);
+    sim
+}
+
+#[test]
+fn a_claim_that_loses_its_slot_to_the_reign_it_replaces_is_made_again_on_top() {
+    let mut sim = claiming();
+    let mut head = sim.head();
+    head.reserved_ids = CheckpointId(77);
+    sim.append_elsewhere(EntryKind::Reserve, head);
+    sim.release();
+    assert_eq!(names(&sim.take()), ["append claim", "deploy 2"]);
+    assert_eq!(sim.kinds(), ["claim", "reserve", "claim"]);
+    assert_eq!(sim.generation().0, 2);
+    sim.advance(100);
+    assert_eq!(sim.head().newest().unwrap().id, CheckpointId(78), "what the other one reserved is not used");
+}
+
+#[test]
+fn a_claim_that_loses_its_slot_to_the_job_s_end_serves_that() {
+    let mut sim = claiming();
+    let mut head = sim.head();
+    head.status = JobStatus::Stopped;
+    sim.append_elsewhere(EntryKind::Stopped, head);
+    sim.release();
+    assert_eq!(names(&sim.take()), ["settled stopped"]);
+}
+
+#[test]
+fn a_claim_that_loses_its_slot_to_another_claim_leaves() {
+    let mut sim = claiming();
+    sim.usurp();
+    sim.release();
+    assert_eq!(names(&sim.take()), ["cancel", "leave"]);
+}
+
+#[test]
+fn a_claim_that_always_comes_too_late_gives_up() {
+    let mut sim = claiming();
+    for round in 0..=MAX_REOPENED {
+        assert_eq!(sim.coordinator.status(), Status::Starting, "round {round}");
+        let head = sim.head();
+        sim.append_elsewhere(EntryKind::Reserve, head);
+        let create = sim.held.pop().expect("a claim is under way");
+        for answer in sim.answer(create) {
+            sim.send(answer);
+        }
+    }
+    assert_eq!(sim.coordinator.status(), Status::Left);
 }
 
 fn puts(sim: &mut Sim) -> Vec<(Vec<u8>, bool)> {

@@ -378,6 +378,11 @@ impl Sim {
     pub fn usurp(&mut self) {
         let (kind, mut head) = crate::journal::start::resolve_redeploy(&self.head());
         head.reserved_ids = CheckpointId(head.reserved_ids.0 + 4);
+        self.append_elsewhere(kind, head);
+    }
+
+    /// Another process, which reigns, appends an entry.
+    pub fn append_elsewhere(&mut self, kind: EntryKind, head: Head) {
         let sequence = self.outside.journal.last_key_value().expect("there is an entry").0.next();
         let attempt = Attempts::new("usurper").draw();
         let entry = JournalEntry { format: JournalEntry::FORMAT, sequence, attempt, written_at: Millis(0), kind, head };
