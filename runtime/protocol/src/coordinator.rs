@@ -331,6 +331,7 @@ impl Coordinator {
         self.expire(now, out);
         self.advance_ending(now, out);
         self.publish(now, out);
+        self.copy_savepoints(out);
         self.append_next(now, out);
         self.validate_if_due(now, out);
         self.trigger(now, out);

@@ -202,6 +202,8 @@ struct Book {
     visible: BTreeMap<String, Vec<Line>>,
     /// Commits to fail with a transient error.
     failing: u64,
+    /// Commits that failed.
+    failed: u64,
 }
 
 impl Ledger {
@@ -225,6 +227,11 @@ impl Ledger {
     /// Lets the next commits fail, in a way that passes.
     pub fn fail_commits(&self, count: u64) {
         self.0.lock().failing = count;
+    }
+
+    /// How many commits failed.
+    pub fn failed_commits(&self) -> u64 {
+        self.0.lock().failed
     }
 }
 
@@ -285,6 +292,7 @@ impl SinkCommitter for Ledger {
         let mut book = self.0.lock();
         if book.failing > 0 {
             book.failing -= 1;
+            book.failed += 1;
             return Err(ConnectorError::transient(format!("{name} cannot be committed right now")));
         }
         if let Some(lines) = book.hidden.remove(&name) {

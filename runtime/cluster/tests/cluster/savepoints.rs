@@ -168,6 +168,31 @@ fn a_savepoint_copy_that_was_interrupted_is_finished_by_the_next_process() {
 }
 
 #[test]
+fn a_savepoint_is_not_complete_before_its_output_is_visible() {
+    let world = World::new();
+    world.valve.open_to(600);
+    let process = world.start();
+    process.wait_read(600);
+    world.ledger.fail_commits(u64::MAX);
+    process.command(weir_cluster::JobCommand::Savepoint {
+        name: "hidden".to_owned(),
+        reply: tokio::sync::oneshot::channel().0,
+    });
+    process.wait_for("the checkpoint", |status| status.completed == 1);
+    let is_complete = || world.store.objects().contains_key(&layout::savepoint_manifest_key("hidden"));
+    // The copy takes no longer than a read from memory: it would be there long before the fifth attempt to commit.
+    crate::world::eventually("failed commits", || is_complete() || world.ledger.failed_commits() >= 5);
+    assert!(!is_complete() && !world.ledger.hidden().is_empty());
+    world.ledger.fail_commits(0);
+    crate::world::eventually("the savepoint", is_complete);
+    assert!(world.ledger.hidden().is_empty(), "all output before it is visible");
+    process.crash();
+    let other = restored_elsewhere(&world, "hidden", 2);
+    assert!(matches!(other.start().outcome(), Ok(JobOutcome::Finished { .. })));
+    assert_eq!(world.ledger.lines(), expected_lines(END));
+}
+
+#[test]
 fn rescaling_through_checkpoints_keeps_every_result() {
     let mut world = World::new();
     let mut read = 0;

@@ -55,7 +55,7 @@ pub enum Action {
     /// All output is committed: sources send `End`, tasks leave. No answer is expected.
     EndTasks,
 
-    /// Copy a checkpoint's objects below the savepoint's prefix, its manifest last; repeat until it works; answer with
+    /// A checkpoint's output is committed: copy its objects below the savepoint's prefix, its manifest last; repeat until it works; answer with
     /// `SavepointCopied`.
     CopySavepoint {
         /// The user's name for it.

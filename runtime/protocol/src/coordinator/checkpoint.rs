@@ -183,10 +183,8 @@ impl Coordinator {
             }
             out.push(Action::Acknowledge { checkpoint: id });
         }
-        if let Some(name) = savepoint
-            && self.requests.begin_copy(&name, savepoint_request)
-        {
-            out.push(Action::CopySavepoint { name, checkpoint: published.entry.clone() });
+        if let Some(name) = savepoint {
+            self.requests.begin_savepoint(&name, id, savepoint_request);
         }
         for request in requests {
             out.push(Action::Answer { request, result: Ok(Answer::Checkpoint(published.entry.clone())) });

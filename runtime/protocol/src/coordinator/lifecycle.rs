@@ -85,12 +85,8 @@ impl Coordinator {
         if let (RestorePoint::Checkpoint(id), Some(manifest)) = (&head.restore, restored) {
             self.retirement.handle_loaded(*id, Some(manifest.object_keys()));
         }
-        for savepoint in &head.savepoints {
-            if let Some(checkpoint) = head.checkpoint(savepoint.checkpoint)
-                && self.requests.begin_copy(&savepoint.name, None)
-            {
-                out.push(Action::CopySavepoint { name: savepoint.name.clone(), checkpoint: checkpoint.clone() });
-            }
+        for savepoint in head.savepoints.iter().filter(|savepoint| head.checkpoint(savepoint.checkpoint).is_some()) {
+            self.requests.begin_savepoint(&savepoint.name, savepoint.checkpoint, None);
         }
         let to_load = self.retirement.take_unrequested();
         out.extend(head.checkpoints.into_iter().filter(|entry| to_load.contains(&entry.id)).map(Action::LoadManifest));

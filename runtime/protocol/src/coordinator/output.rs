@@ -67,9 +67,9 @@ impl Output {
         self.committing.is_empty()
     }
 
-    /// True once this checkpoint has no commit outstanding.
-    pub fn is_checkpoint_committed(&self, checkpoint: CheckpointId) -> bool {
-        !self.committing.contains(&checkpoint)
+    /// True once nothing is outstanding that was told to commit for this checkpoint or an earlier one.
+    pub fn is_committed_up_to(&self, checkpoint: CheckpointId) -> bool {
+        self.committing.range(..=checkpoint).next().is_none()
     }
 
     /// Takes commits out of a head that is about to be written.

@@ -203,7 +203,7 @@ impl Coordinator {
             head.retire(self.config.retained);
             return Some((Append::Checkpoint(checkpoint), EntryKind::Checkpoint { checkpoint }, head));
         }
-        if let Some(savepoint) = self.requests.complete_savepoint(&head, &self.output) {
+        if let Some(savepoint) = self.requests.complete_savepoint(&head) {
             head.savepoints.retain(|other| *other != savepoint);
             self.output.apply(&mut head);
             head.retire(self.config.retained);

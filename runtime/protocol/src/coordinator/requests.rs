@@ -8,7 +8,7 @@ use super::event::RequestId;
 use super::lifecycle::Ending;
 use super::output::Output;
 use super::{Coordinator, Stage};
-use crate::ids::Millis;
+use crate::ids::{CheckpointId, Millis};
 use crate::journal::{Head, PendingSavepoint};
 
 /// A savepoint asked for.
@@ -24,7 +24,10 @@ pub(super) struct Requests {
     checkpoints: Vec<RequestId>,
     savepoints: VecDeque<WantedSavepoint>,
     stops: Vec<RequestId>,
-    /// Who asked for a savepoint that is being copied.
+    /// Savepoints whose output is not committed yet: a copy that is complete earlier could be restored elsewhere, where
+    /// nobody commits.
+    uncommitted: BTreeMap<String, CheckpointId>,
+    /// Who asked for a savepoint that waits for its commits or is being copied.
     copying: BTreeMap<String, Option<RequestId>>,
     copied: BTreeSet<String>,
     failed: BTreeMap<String, String>,
@@ -47,18 +50,20 @@ impl Requests {
         std::mem::take(&mut self.stops)
     }
 
-    /// A copy begins. True unless it is under way already.
-    pub fn begin_copy(&mut self, name: &str, request: Option<RequestId>) -> bool {
+    /// A savepoint's checkpoint is complete: it is to be copied, unless that is under way already.
+    pub fn begin_savepoint(&mut self, name: &str, checkpoint: CheckpointId, request: Option<RequestId>) {
         match self.copying.get_mut(name) {
-            Some(asked) => {
-                *asked = asked.or(request);
-                false
-            }
+            Some(asked) => *asked = asked.or(request),
             None => {
                 self.copying.insert(name.to_owned(), request);
-                true
+                self.uncommitted.insert(name.to_owned(), checkpoint);
             }
         }
+    }
+
+    /// Savepoints whose output is committed now: their copies begin.
+    fn take_committed(&mut self, output: &Output) -> BTreeMap<String, CheckpointId> {
+        self.uncommitted.extract_if(.., |_, checkpoint| output.is_committed_up_to(*checkpoint)).collect()
     }
 
     pub fn handle_copied(&mut self, name: String, result: Result<(), String>) {
@@ -75,12 +80,9 @@ impl Requests {
         }
     }
 
-    /// A savepoint that is copied, and whose commits are done: to be recorded as complete.
-    pub fn complete_savepoint(&self, head: &Head, output: &Output) -> Option<PendingSavepoint> {
-        let is_complete = |savepoint: &&PendingSavepoint| {
-            self.copied.contains(&savepoint.name) && output.is_checkpoint_committed(savepoint.checkpoint)
-        };
-        head.savepoints.iter().find(is_complete).cloned()
+    /// A savepoint that is copied: to be recorded as complete.
+    pub fn complete_savepoint(&self, head: &Head) -> Option<PendingSavepoint> {
+        head.savepoints.iter().find(|savepoint| self.copied.contains(&savepoint.name)).cloned()
     }
 
     /// A savepoint that cannot be copied: its sources are to be released.
@@ -105,6 +107,18 @@ impl Requests {
 }
 
 impl Coordinator {
+    /// Has savepoints copied whose output is committed. While nothing runs that is not known.
+    pub(super) fn copy_savepoints(&mut self, out: &mut Vec<Action>) {
+        if !self.is_running() {
+            return;
+        }
+        for (name, checkpoint) in self.requests.take_committed(&self.output) {
+            let entry = self.head().and_then(|head| head.checkpoint(checkpoint)).cloned();
+            let checkpoint = entry.expect("a savepoint's checkpoint is kept until it is copied");
+            out.push(Action::CopySavepoint { name, checkpoint });
+        }
+    }
+
     pub(super) fn handle_checkpoint_request(&mut self, request: RequestId, out: &mut Vec<Action>) {
         match self.refuse_request() {
             Some(reason) => answer_error(&[request], &reason, out),

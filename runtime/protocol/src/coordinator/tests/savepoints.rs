@@ -15,20 +15,49 @@ fn answers(sim: &mut Sim) -> Vec<String> {
 }
 
 #[test]
-fn a_savepoint_is_answered_when_it_is_copied_and_committed() {
+fn a_savepoint_is_copied_once_it_is_committed_and_answered_then() {
     let mut sim = Sim::running(config());
     sim.hold.copies = true;
     sim.hold.commits = true;
     request(&mut sim, 1, "before");
     let actions = sim.take();
     assert_eq!(barrier(&actions).kind, ManifestKind::Savepoint);
-    assert_eq!(names(&actions)[2..], ["append 1", "commit 1", "acknowledge 1", "copy before"]);
-    sim.send(Event::SavepointCopied("before".into(), Ok(())));
-    assert_eq!(answers(&mut sim), [""; 0], "its commits are outstanding");
+    assert_eq!(names(&actions)[2..], ["append 1", "commit 1", "acknowledge 1"], "its commits are outstanding");
     sim.send(Event::Committed(CheckpointId(1)));
+    assert_eq!(names(&sim.take()), ["copy before"]);
+    sim.send(Event::SavepointCopied("before".into(), Ok(())));
     assert_eq!(answers(&mut sim), ["answer 1 true"]);
     assert_eq!(sim.head().savepoints, []);
     assert_eq!(sim.kinds(), ["claim", "checkpoint", "savepoint"]);
+}
+
+#[test]
+fn a_savepoint_waits_for_the_commits_of_checkpoints_before_it_too() {
+    let mut sim = Sim::running(config());
+    sim.hold.commits = true;
+    sim.advance(100);
+    request(&mut sim, 1, "s");
+    sim.send(Event::Committed(CheckpointId(2)));
+    assert!(!names(&sim.take()).contains(&"copy s".to_owned()));
+    sim.send(Event::Committed(CheckpointId(1)));
+    assert_eq!(names(&sim.take())[0], "copy s");
+}
+
+#[test]
+fn a_savepoint_whose_commit_fails_is_copied_when_the_next_deployment_has_committed() {
+    let mut sim = Sim::running(config());
+    sim.hold.commits = true;
+    request(&mut sim, 1, "s");
+    let generation = sim.generation();
+    sim.send(Event::Failed { generation, reason: "cannot be committed".into(), random: 0.5 });
+    sim.held.clear();
+    sim.hold.deploy = true;
+    sim.advance(2_000);
+    let before = names(&sim.take());
+    assert!(before.contains(&"deploy 2".to_owned()) && !before.contains(&"copy s".to_owned()), "{before:?}");
+    sim.release();
+    assert_eq!(answers(&mut sim), ["answer 1 true"]);
+    assert!(sim.outside.committed.contains(&CheckpointId(1)));
 }
 
 #[test]
