@@ -44,7 +44,7 @@ use crate::ids::{CheckpointId, Generation, Millis};
 use crate::journal::{Attempts, EntryKind, Head, JobStatus, StartRequest};
 use crate::restart::Restarts;
 use in_flight::{BaseCounts, InFlight};
-use lifecycle::Ending;
+use lifecycle::{Ending, StopWish};
 use output::Output;
 use reign::{Append, Reign};
 use requests::Requests;
@@ -126,6 +126,7 @@ pub struct Coordinator {
     stage: Stage,
     reign: Reign,
     append: Option<Append>,
+    stop: Option<StopWish>,
     ending: Option<Ending>,
     restarts: Restarts,
     plan: Option<Plan>,
@@ -155,6 +156,7 @@ impl Coordinator {
             defects: Defects::default(),
             stage: Stage::New,
             append: None,
+            stop: None,
             ending: None,
             plan: None,
             base: BaseCounts::new(),
@@ -195,7 +197,7 @@ impl Coordinator {
     /// When the next [`Event::Tick`] is due at the latest.
     pub fn next_wakeup(&self, now: Millis) -> Millis {
         let in_flight = self.in_flight.as_ref().map(|in_flight| in_flight.deadline);
-        let ending = self.ending.as_ref().and_then(|ending| ending.deadline);
+        let stop = self.stop.as_ref().map(|stop| stop.deadline);
         let backoff = match &self.stage {
             Stage::Backoff { until, .. } => Some(*until),
             Stage::New
@@ -207,7 +209,7 @@ impl Coordinator {
             | Stage::Settled { .. }
             | Stage::Left => None,
         };
-        let due = [in_flight, ending, backoff, self.triggers.next_wakeup(&self.config), Some(self.not_before)];
+        let due = [in_flight, stop, backoff, self.triggers.next_wakeup(&self.config), Some(self.not_before)];
         due.into_iter().flatten().filter(|due| *due > now).fold(now.plus(TICK_MS), Millis::min)
     }
 

@@ -35,7 +35,7 @@ impl Coordinator {
         let may_hurry = now >= self.not_before;
         if let Some(ending) = &self.ending {
             if !ending.final_done && may_hurry {
-                let savepoint = ending.savepoint.clone();
+                let savepoint = self.stop.as_ref().and_then(|stop| stop.savepoint.clone());
                 self.begin(ManifestKind::Final, now, out).savepoint = savepoint;
             }
         } else if may_hurry && let Some(wanted) = self.next_savepoint(out) {

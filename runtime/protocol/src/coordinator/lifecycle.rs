@@ -12,33 +12,34 @@ use crate::journal::{Head, JobStatus, RestorePoint};
 use crate::manifest::Manifest;
 use crate::restart::RestartDecision;
 
-/// The job is to end with a final checkpoint.
+/// The job ends with a final checkpoint. An ending belongs to its deployment: one that fails takes it along.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ending {
     /// What it ends as.
     pub status: JobStatus,
-    /// When it ends without one.
-    pub deadline: Option<Millis>,
-    /// Keep the final checkpoint under this name.
-    pub savepoint: Option<String>,
     /// The final checkpoint is complete.
     pub final_done: bool,
 }
 
 impl Ending {
-    pub fn stop() -> Self {
-        Self { status: JobStatus::Stopped, deadline: None, savepoint: None, final_done: false }
+    fn of(status: JobStatus) -> Self {
+        Self { status, final_done: false }
     }
+}
 
-    fn finish() -> Self {
-        Self { status: JobStatus::Finished, ..Self::stop() }
-    }
+/// Somebody wants the job stopped. That outlives deployments, and holds also if the job is finishing by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StopWish {
+    /// When it stops without a final checkpoint.
+    pub deadline: Millis,
+    /// Keep the final checkpoint under this name.
+    pub savepoint: Option<String>,
 }
 
 impl Coordinator {
     /// The claim counts.
     pub(super) fn deploy(&mut self, head: &Head, out: &mut Vec<Action>) {
-        if self.ending.is_some() {
+        if self.stop.is_some() {
             self.settle(JobStatus::Stopped, out);
             return;
         }
@@ -99,7 +100,7 @@ impl Coordinator {
             return;
         }
         self.withdraw_deployment(&reason, now, out);
-        if self.ending.as_ref().is_some_and(|ending| ending.status == JobStatus::Stopped) {
+        if self.stop.is_some() {
             self.settle(JobStatus::Stopped, out);
             return;
         }
@@ -126,6 +127,7 @@ impl Coordinator {
         self.expire_checkpoint(now, out);
         if let Stage::Backoff { until, .. } = &self.stage
             && now >= *until
+            && self.stop.is_none()
             && self.append.is_none()
             && self.in_flight.is_none()
         {
@@ -134,44 +136,48 @@ impl Coordinator {
         }
     }
 
-    /// Begins an ending when all input has ended, and completes one when its final checkpoint is committed.
+    /// Begins an ending when one is wished or all input has ended, and completes one when its final checkpoint is committed.
     pub(super) fn advance_ending(&mut self, now: Millis, out: &mut Vec<Action>) {
-        if self.is_running() && self.ending.is_none() && self.has_input_ended() {
-            self.ending = Some(Ending::finish());
+        if self.is_running() && self.ending.is_none() {
+            let wished = self.stop.is_some().then_some(JobStatus::Stopped);
+            self.ending = wished.or(self.has_input_ended().then_some(JobStatus::Finished)).map(Ending::of);
         }
-        let Some(ending) = &self.ending else { return };
-        let is_late = ending.deadline.is_some_and(|deadline| now >= deadline);
+        let is_late = self.stop.as_ref().is_some_and(|stop| now >= stop.deadline);
         let copies_done = self.head().is_some_and(|head| head.savepoints.is_empty());
-        let is_done = ending.final_done && self.output.is_committed() && (copies_done || is_late);
-        let status = ending.status.clone();
-        match &self.stage {
-            Stage::Running if is_done => {
+        let is_done = |ending: &Ending| ending.final_done && self.output.is_committed() && (copies_done || is_late);
+        let done = self.ending.as_ref().filter(|ending| is_done(ending)).map(|ending| ending.status.clone());
+        match (&self.stage, done) {
+            (Stage::Running, Some(status)) => {
                 out.push(Action::EndTasks);
                 self.settle(status, out);
             }
-            Stage::Running if is_late && !matches!(self.append, Some(Append::Checkpoint(_))) => {
+            (Stage::Running, None) if is_late && !matches!(self.append, Some(Append::Checkpoint(_))) => {
                 self.withdraw_deployment("no final checkpoint in time", now, out);
                 self.settle(JobStatus::Stopped, out);
             }
-            Stage::Deploying | Stage::Backoff { .. } if status == JobStatus::Stopped => {
+            (Stage::Deploying | Stage::Backoff { .. }, _) if self.stop.is_some() => {
                 self.withdraw_deployment("the job is being stopped", now, out);
                 self.settle(JobStatus::Stopped, out);
             }
-            Stage::New
-            | Stage::Opening
-            | Stage::Claiming { .. }
-            | Stage::Deploying
-            | Stage::Running
-            | Stage::Backoff { .. }
-            | Stage::Settling { .. }
-            | Stage::Settled { .. }
-            | Stage::Left => {}
+            (
+                Stage::New
+                | Stage::Opening
+                | Stage::Claiming { .. }
+                | Stage::Deploying
+                | Stage::Running
+                | Stage::Backoff { .. }
+                | Stage::Settling { .. }
+                | Stage::Settled { .. }
+                | Stage::Left,
+                _,
+            ) => {}
         }
     }
 
     /// The last entry counts.
     pub(super) fn handle_settled(&mut self, status: JobStatus, out: &mut Vec<Action>) {
         self.stage = Stage::Settled { status: status.clone() };
+        self.stop = None;
         let with_final = self.ending.take().is_some_and(|ending| ending.final_done);
         self.answer_stops(with_final, out);
         out.push(Action::Settled(status));

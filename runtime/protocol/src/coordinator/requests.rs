@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::action::{Action, Answer};
 use super::config::MAX_WAITING_REQUESTS;
 use super::event::RequestId;
-use super::lifecycle::Ending;
+use super::lifecycle::StopWish;
 use super::output::Output;
 use super::{Coordinator, Stage};
 use crate::ids::{CheckpointId, Millis};
@@ -164,9 +164,9 @@ impl Coordinator {
             return;
         }
         self.requests.stops.push(request);
-        let ending = self.ending.get_or_insert_with(Ending::stop);
-        ending.deadline = Some(ending.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
-        ending.savepoint = ending.savepoint.take().or(savepoint);
+        let stop = self.stop.get_or_insert(StopWish { deadline, savepoint: None });
+        stop.deadline = stop.deadline.min(deadline);
+        stop.savepoint = stop.savepoint.take().or(savepoint);
     }
 
     /// Answers everything that waits and will not be done any more.
@@ -187,7 +187,7 @@ impl Coordinator {
             | Stage::Backoff { .. }
             | Stage::Left => {}
         }
-        if self.ending.is_some() {
+        if self.ending.is_some() || self.stop.is_some() {
             return Some("the job is ending with a final checkpoint".to_owned());
         }
         (self.requests.waiting() >= MAX_WAITING_REQUESTS).then(|| "too many requests wait".to_owned())

@@ -171,6 +171,36 @@ fn a_failure_before_the_end_is_committed_runs_the_end_again() {
 }
 
 #[test]
+fn a_stop_asked_for_while_the_job_finishes_holds_when_a_task_fails() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    let generation = sim.generation();
+    for subtask in 0..TASKS {
+        sim.send(Event::InputEnded { generation, task: task(subtask) });
+    }
+    sim.send(stop(1, 60_000));
+    sim.take();
+    sim.send(Event::Failed { generation, reason: "boom".into(), random: 0.5 });
+    assert_eq!(settled(&sim), Some(JobStatus::Stopped));
+    assert_eq!(stop_answer(&sim.take()), (None, false));
+}
+
+#[test]
+fn a_stop_asked_for_while_the_job_finishes_is_in_time_if_it_finishes() {
+    let mut sim = Sim::running(config());
+    sim.hold.acks = true;
+    let generation = sim.generation();
+    for subtask in 0..TASKS {
+        sim.send(Event::InputEnded { generation, task: task(subtask) });
+    }
+    sim.send(stop(1, 60_000));
+    sim.take();
+    sim.release();
+    assert_eq!(settled(&sim), Some(JobStatus::Finished));
+    assert_eq!(stop_answer(&sim.take()), (Some(1), true));
+}
+
+#[test]
 fn what_cannot_be_mended_fails_for_good() {
     let mut sim = Sim::running(config());
     sim.send(Event::Fatal { reason: "state type changed".into() });
