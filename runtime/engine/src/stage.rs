@@ -25,11 +25,12 @@ pub const OUTPUT_ROWS: usize = 2048;
 /// Progress of time, passed down the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advance {
-    /// Event time: no record at or below this time will follow.
+    /// Event time: no later record has an event time at or below this one. At [`MAX_WATERMARK`] no record follows at all:
+    /// fire everything that is set, on both clocks, before it goes on.
     Watermark(i64),
     /// Processing time in milliseconds: fire what is due at [`Cx::now`].
     ProcessingTime,
-    /// The last record of a bounded input was delivered: fire what would never be fired.
+    /// A bounded input is over. Comes right after [`MAX_WATERMARK`], which has fired all there was; only barriers follow.
     End,
 }
 

@@ -262,9 +262,17 @@ impl<K: Key, Out: Record> ProcessContext<'_, '_, K, Out> {
     /// Sets a timer of the current key; setting it twice is setting it once. A timer that is already due fires at the
     /// next progress of its clock.
     ///
+    /// When a bounded input ends, the watermark goes to `i64::MAX` and event-time timers fire whatever their time, also
+    /// those that such timers set: a timer that always sets the next must look at [`ProcessContext::watermark`] to end.
+    /// Then the processing-time timers that are set by then fire, each once, ahead of their time; one that is set from then
+    /// on is not kept.
+    ///
     /// # Errors
     /// When state fails.
     pub fn set_timer(&mut self, domain: TimeDomain, time: i64) -> Result<(), StateError> {
+        if !self.timers.takes(domain) {
+            return Ok(());
+        }
         self.backend.timers_mut(self.timers.handle(domain)).register(time, self.hash, self.key)
     }
 

@@ -4,6 +4,7 @@ use weir_state::{Backend, Key, StateError, TimerHandle, hash_key};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
+use crate::element::MAX_WATERMARK;
 use crate::error::{TaskError, UserError};
 use crate::keyed::{BatchKeys, KeySelector};
 use crate::operator::Collector;
@@ -67,17 +68,55 @@ impl<K: Key> Runner<K> {
         out: &mut Collector<'_, Out>,
         mut on_timer: impl FnMut(Timer, &mut ProcessContext<'_, '_, K, Out>) -> Result<(), UserError>,
     ) -> Result<Advanced, TaskError> {
+        let now = out.now();
+        let mut until = |runner: &mut Self, domain, time| runner.fire_until(domain, time, out, &mut on_timer);
+        match to {
+            Advance::ProcessingTime => until(self, TimeDomain::Processing, now),
+            Advance::End => Ok(Advanced::Done),
+            Advance::Watermark(MAX_WATERMARK) => {
+                self.core.watermark = MAX_WATERMARK;
+                loop {
+                    let (domain, next) = match self.timers.ending {
+                        Ending::Open => (TimeDomain::Event, Ending::ProcessingTime),
+                        Ending::ProcessingTime => (TimeDomain::Processing, Ending::Over),
+                        Ending::Over => return until(self, TimeDomain::Event, i64::MAX),
+                    };
+                    if until(self, domain, i64::MAX)? == Advanced::Paused {
+                        return Ok(Advanced::Paused);
+                    }
+                    self.timers.ending = next;
+                }
+            }
+            Advance::Watermark(watermark) => {
+                self.core.watermark = watermark;
+                until(self, TimeDomain::Event, watermark)
+            }
+        }
+    }
+
+    fn fire_until<Out: Record>(
+        &mut self,
+        domain: TimeDomain,
+        until: i64,
+        out: &mut Collector<'_, Out>,
+        on_timer: &mut impl FnMut(Timer, &mut ProcessContext<'_, '_, K, Out>) -> Result<(), UserError>,
+    ) -> Result<Advanced, TaskError> {
         let ctx = out.ctx;
         let Self { core, timers, batch_keys: _, scratch } = self;
-        if let Advance::Watermark(watermark) = to {
-            core.watermark = watermark;
-        }
-        while let Some((timer, key)) = timers.pop_due(&mut core.backend, to, out.now()) {
+        let handle = timers.handle(domain);
+        while let Some((time, key)) = core.backend.timers_mut(handle).pop_due(until) {
             let hash = hash_key(&key, scratch);
-            let (time, watermark, timers) = (Some(timer.time), core.watermark, *timers);
-            let mut context =
-                ProcessContext { backend: &mut core.backend, out, key: &key, hash, time, watermark, timers };
-            if let Err(error) = on_timer(timer, &mut context) {
+            let (watermark, timers) = (core.watermark, *timers);
+            let mut context = ProcessContext {
+                backend: &mut core.backend,
+                out,
+                key: &key,
+                hash,
+                time: Some(time),
+                watermark,
+                timers,
+            };
+            if let Err(error) = on_timer(Timer { time, domain }, &mut context) {
                 return Err(ctx.user_error::<()>(user_failure(ctx, error)?, None));
             }
             if out.is_full() {
@@ -88,16 +127,30 @@ impl<K: Key> Runner<K> {
     }
 }
 
-/// The two timer states every function has.
+/// The two timer states every function has, and where they stand with the end of the input.
 #[derive(Clone, Copy)]
 pub(crate) struct Timers {
     event: TimerHandle,
     pub processing: TimerHandle,
+    ending: Ending,
+}
+
+/// The end of a bounded input as timers see it. All of it happens before the watermark goes on to those downstream, for whom
+/// what timers emit would otherwise come after the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Records come, or the event-time timers they have set fire.
+    Open,
+    /// The processing-time timers that were set until now fire. Others are not kept any more, so that it comes to an end.
+    ProcessingTime,
+    /// The event-time timers that those have set fire.
+    Over,
 }
 
 impl Timers {
     fn open<K: Key>(backend: &mut Backend<K>) -> Result<Self, StateError> {
-        Ok(Self { event: backend.timers("event-timers")?, processing: backend.timers("processing-timers")? })
+        let event = backend.timers("event-timers")?;
+        Ok(Self { event, processing: backend.timers("processing-timers")?, ending: Ending::Open })
     }
 
     pub fn handle(&self, domain: TimeDomain) -> TimerHandle {
@@ -107,15 +160,9 @@ impl Timers {
         }
     }
 
-    /// Takes a timer that is due in `to`.
-    fn pop_due<K: Key>(&self, backend: &mut Backend<K>, to: Advance, now: i64) -> Option<(Timer, K)> {
-        let (domain, up_to) = match to {
-            Advance::Watermark(watermark) => (TimeDomain::Event, watermark),
-            Advance::ProcessingTime => (TimeDomain::Processing, now),
-            Advance::End => (TimeDomain::Processing, i64::MAX),
-        };
-        let due = backend.timers_mut(self.handle(domain)).pop_due(up_to);
-        due.map(|(time, key)| (Timer { time, domain }, key))
+    /// False once timers of this clock would never fire.
+    pub fn takes(&self, domain: TimeDomain) -> bool {
+        domain == TimeDomain::Event || self.ending == Ending::Open
     }
 }
 

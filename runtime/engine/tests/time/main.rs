@@ -7,6 +7,7 @@ mod flow;
 
 mod batches;
 mod clock;
+mod ending;
 mod expiry;
 mod idleness;
 mod restore;

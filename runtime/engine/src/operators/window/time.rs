@@ -5,6 +5,7 @@ use weir_state::{Backend, Key, StateError, TimerHandle, hash_key};
 
 use crate::batch::Batch;
 use crate::build::{BuildContext, BuildError};
+use crate::element::MAX_WATERMARK;
 use crate::error::TaskError;
 use crate::keyed::{BatchKeys, KeySelector};
 use crate::operator::{Collector, OneInput};
@@ -36,9 +37,11 @@ pub(crate) fn due_until(domain: TimeDomain, to: Advance, now: i64) -> Option<i64
     match (domain, to) {
         (TimeDomain::Event, Advance::Watermark(watermark)) => Some(watermark),
         (TimeDomain::Processing, Advance::ProcessingTime) => Some(now),
-        (TimeDomain::Processing, Advance::End) => Some(i64::MAX),
-        (TimeDomain::Event, Advance::ProcessingTime | Advance::End)
-        | (TimeDomain::Processing, Advance::Watermark(_)) => None,
+        // The input ended. Those downstream are told afterwards, so that what fires now is not late for them.
+        (TimeDomain::Processing, Advance::Watermark(MAX_WATERMARK)) => Some(i64::MAX),
+        (TimeDomain::Event, Advance::ProcessingTime)
+        | (TimeDomain::Processing, Advance::Watermark(_))
+        | (TimeDomain::Event | TimeDomain::Processing, Advance::End) => None,
     }
 }
 
