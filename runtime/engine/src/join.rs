@@ -29,7 +29,7 @@ pub struct WindowJoinBuilder<K, A, B> {
 
 impl<K: Key, A: Record> KeyedStream<K, A> {
     /// Joins each record with the records of `other` whose event time lies between `before` earlier and `after` later,
-    /// bounds included. Records behind the watermark are late: counted and dropped.
+    /// bounds included. Records at or below the watermark are late: counted and dropped.
     pub fn interval_join<B: Record>(
         &self,
         other: &KeyedStream<K, B>,

@@ -122,8 +122,7 @@ impl<T> Split<T> {
         let (position, watermark, finished) =
             stored.map_or((None, None, false), |s| (s.position, s.watermark, s.finished));
         let reader = if finished { None } else { Some(source.open(&id, position.as_ref())?) };
-        // A watermark of w says that no record at or below w will follow; hence one more than the bound.
-        let disorder = BoundedDisorder::new(u64::try_from(bound_ms).unwrap_or(0).saturating_add(1), watermark);
+        let disorder = BoundedDisorder::new(u64::try_from(bound_ms).unwrap_or(0), watermark);
         Ok(Self { id, reader, position, disorder, not_before: i64::MIN, last_record_at: i64::MIN })
     }
 

@@ -71,7 +71,8 @@ pub struct OperatorMetrics {
     pub bytes_in: AtomicU64,
     /// Records handed on, side outputs included.
     pub records_out: AtomicU64,
-    /// Records behind the watermark that were dropped or sent to the late side output.
+    /// Late records that were dropped or sent to the late side output: at or below the watermark, or, for windows, in none
+    /// that is still open.
     pub records_late: AtomicU64,
     /// Records that went to a dead-letter output.
     pub records_dead: AtomicU64,

@@ -7,7 +7,8 @@
 //!
 //! Barriers travel behind whatever is queued, so one of a checkpoint that was aborted long ago may still arrive: it is
 //! swallowed. A barrier of a newer checkpoint supersedes an alignment under way: the coordinator has given the older one
-//! up, its epoch merges into the newer one. An input that ended counts as aligned.
+//! up, its epoch merges into the newer one. An input that will never deliver anything again counts as aligned; one whose
+//! records have ended may go on delivering barriers, and is waited for until the caller says that it ended.
 
 #[cfg(test)]
 mod tests;

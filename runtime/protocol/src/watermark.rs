@@ -1,10 +1,11 @@
 //! Watermarks: how far event time has come.
 //!
-//! A watermark *w* says that no record with a time below *w* is expected any more; a record below it is late, a window
-//! that ends at *w* is complete. A split's watermark is the largest time seen minus the allowed disorder. A subtask's is
-//! the minimum over its live inputs; idle inputs are left out, ended ones stand at [`END`]. When the last live input falls
-//! idle nobody holds the others back any more, so the maximum over the idle ones counts, in whatever order they fell idle.
-//! It never goes backwards, not even when an idle input wakes up far behind.
+//! A watermark *w* says that no later record has an event time at or below *w*; one that has is late, and a window whose
+//! last millisecond is *w* is complete. A split's watermark is the largest time seen minus the allowed disorder minus 1 ms:
+//! a record exactly that far behind is not late. A subtask's is the minimum over its live inputs; idle inputs are left out,
+//! ended ones stand at [`END`]. When the last live input falls idle nobody holds the others back any more, so the maximum
+//! over the idle ones counts, in whatever order they fell idle; ended ones have no say in that. It never goes backwards, not
+//! even when an idle input wakes up far behind, nor in a restore.
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ mod tests;
 /// The watermark of an input that ended: later than every time.
 pub const END: i64 = i64::MAX;
 
-/// The watermark of one split: largest time seen minus a bound.
+/// The watermark of one split: largest time seen minus a bound minus 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BoundedDisorder {
     bound: u64,
@@ -28,7 +29,7 @@ impl BoundedDisorder {
     /// Takes the time of a record (or the largest of a batch), in milliseconds.
     #[inline]
     pub fn observe(&mut self, time: i64) {
-        let candidate = time.saturating_sub_unsigned(self.bound);
+        let candidate = time.saturating_sub_unsigned(self.bound.saturating_add(1));
         self.current = Some(self.current.map_or(candidate, |current| current.max(candidate)));
     }
 
