@@ -1,12 +1,11 @@
 //! What lies in a job's storage, read from outside the job.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use weir::inspect::{InspectError, JobRoot, read_history, read_inventory};
+use weir::inspect::{History, InspectError, JobRoot, read_history, read_inventory};
 use weir_protocol::Manifest;
 use weir_storage::{StoreOptions, prefixed};
 
@@ -16,7 +15,7 @@ use crate::process::NAME;
 pub struct Bucket {
     /// Its root.
     pub root: JobRoot,
-    runtime: Arc<Runtime>,
+    runtime: Runtime,
 }
 
 impl Bucket {
@@ -29,7 +28,19 @@ impl Bucket {
         let store = runtime.block_on(weir_storage::open(uri, options))?;
         let below = format!("local/{NAME}");
         let root = JobRoot { store: prefixed(store, &below), uri: format!("{uri}/{below}") };
-        Ok(Self { root, runtime: Arc::new(runtime) })
+        Ok(Self { root, runtime })
+    }
+
+    /// Head and retained checkpoints; `None` before the first claim.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub fn history(&self) -> Result<Option<History>> {
+        match self.block_on(read_history(&self.root)) {
+            Ok(history) => Ok(Some(history)),
+            Err(InspectError::NotAJob { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The retained checkpoints, oldest first; none before the first claim.
@@ -37,14 +48,9 @@ impl Bucket {
     /// # Errors
     /// When something cannot be read, or is damaged.
     pub fn manifests(&self) -> Result<Vec<Manifest>> {
-        match self.runtime.block_on(read_history(&self.root)) {
-            Ok(history) => {
-                let manifests = history.checkpoints.into_iter().map(|checkpoint| checkpoint.manifest);
-                manifests.collect::<Result<_, _>>().map_err(anyhow::Error::msg)
-            }
-            Err(InspectError::NotAJob { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
-        }
+        let checkpoints = self.history()?.map_or_else(Vec::new, |history| history.checkpoints);
+        let manifests = checkpoints.into_iter().map(|checkpoint| checkpoint.manifest);
+        manifests.collect::<Result<_, _>>().map_err(anyhow::Error::msg)
     }
 
     /// Every object with its length.
@@ -52,7 +58,12 @@ impl Bucket {
     /// # Errors
     /// When the store cannot be listed.
     pub fn objects(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(self.runtime.block_on(read_inventory(&self.root))?.objects)
+        Ok(self.block_on(read_inventory(&self.root))?.objects)
+    }
+
+    /// Runs a future on this place's runtime.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 }
 
@@ -71,10 +82,5 @@ impl Collected {
     pub fn look(&mut self, bucket: &Bucket) -> Result<()> {
         self.0.extend(bucket.manifests()?.into_iter().map(|manifest| (manifest.checkpoint.0, manifest)));
         Ok(())
-    }
-
-    /// True if none is missing between the first and the last. Ids of aborted checkpoints are never used again.
-    pub fn ids(&self) -> impl Iterator<Item = u64> {
-        self.0.keys().copied()
     }
 }

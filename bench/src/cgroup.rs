@@ -59,14 +59,6 @@ impl Cgroup {
         self.number("memory.oom_control", "memory.events", "oom_kill")
     }
 
-    /// Bytes that cannot be given back: no page cache.
-    pub fn anonymous_bytes(&self) -> u64 {
-        match self.version {
-            Version::One => self.number("memory.stat", "memory.stat", "rss"),
-            Version::Two => self.number("memory.stat", "memory.stat", "anon"),
-        }
-    }
-
     fn file(&self, one: &str, two: &str) -> PathBuf {
         self.path.join(if self.version == Version::One { one } else { two })
     }

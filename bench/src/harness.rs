@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{comparisons, csv, footprint, nexmark, pause};
+use crate::{comparisons, csv, footprint, nexmark, pause, recovery};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -27,6 +27,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("footprint", footprint::run),
     ("nexmark", nexmark::run),
     ("csv", csv::run),
+    ("recovery", recovery::run),
 ];
 
 /// Runs the named benchmarks, or all.

@@ -17,6 +17,8 @@ mod nexmark;
 mod pause;
 mod probe;
 mod process;
+mod recovery;
+mod server;
 mod state_job;
 mod usage;
 mod zipf;

@@ -14,8 +14,6 @@ pub struct Line {
     pub at: u64,
     /// Records so far.
     pub count: u64,
-    /// Number of the last record.
-    pub number: u64,
     /// Longest time without output since the line before, in microseconds.
     pub gap: u64,
 }
@@ -80,7 +78,8 @@ fn read(path: &Path) -> Result<Vec<Line>> {
 fn parse(line: &str) -> Option<Line> {
     let mut numbers = line.split(' ').map(|text| text.parse::<u64>());
     let mut next = || numbers.next()?.ok();
-    Some(Line { at: next()?, count: next()?, number: next()?, gap: next()? })
+    let (at, count, _number) = (next()?, next()?, next()?);
+    Some(Line { at, count, gap: next()? })
 }
 
 /// Microseconds since the Unix epoch.

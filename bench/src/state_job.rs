@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use weir_storage::StoreOptions;
 
 use crate::bucket::{Bucket, Collected, LOOK};
@@ -44,8 +44,6 @@ pub struct Phase {
     pub window: (u64, u64),
     /// Its checkpoints.
     pub checkpoints: Collected,
-    /// How it ended.
-    pub ended: Ended,
 }
 
 impl Phase {
@@ -121,9 +119,9 @@ impl StateJob {
     /// # Errors
     /// When the job fails.
     pub fn phase(&mut self, rate: Option<u64>, interval: &str, time: Duration) -> Result<Phase> {
-        self.job.set("args", "rate", rate.map_or(Value::Null, Value::from));
-        if rate.is_none() {
-            self.job.spec["args"].as_object_mut().map(|args| args.remove("rate"));
+        match (rate, self.job.spec["args"].as_object_mut()) {
+            (None, Some(args)) => _ = args.remove("rate"),
+            (rate, _) => self.job.set("args", "rate", rate),
         }
         self.job.set("checkpoint", "interval", interval);
         let mut running = self.job.start()?;
@@ -140,13 +138,17 @@ impl StateJob {
         }
         let window = (from, now());
         checkpoints.0.retain(|_, manifest| manifest.triggered_at.0 as u64 * 1000 >= from);
-        let ended = running.stop()?;
+        running.stop()?;
         let probe = Probe::newest(&output)?;
         self.note_output()?;
-        Ok(Phase { probe, window, checkpoints, ended })
+        Ok(Phase { probe, window, checkpoints })
     }
 
-    fn note_output(&mut self) -> Result<()> {
+    /// Counts the output of a process that was stopped.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn note_output(&mut self) -> Result<()> {
         self.written += Probe::newest(&self.job.path("out"))?.count();
         Ok(())
     }
