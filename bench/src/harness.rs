@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{comparisons, csv, footprint, nexmark, pause, recovery};
+use crate::{checkpoint_time, comparisons, csv, footprint, nexmark, pause, recovery};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -28,6 +28,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("nexmark", nexmark::run),
     ("csv", csv::run),
     ("recovery", recovery::run),
+    ("checkpoint-time", checkpoint_time::run),
 ];
 
 /// Runs the named benchmarks, or all.
