@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::figure::Figure;
-use crate::{checkpoint_time, comparisons, csv, footprint, nexmark, pause, recovery};
+use crate::{checkpoint_size, checkpoint_time, comparisons, csv, footprint, nexmark, pause, recovery};
 
 /// How benchmarks are run.
 pub struct Context {
@@ -29,6 +29,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("csv", csv::run),
     ("recovery", recovery::run),
     ("checkpoint-time", checkpoint_time::run),
+    ("checkpoint-size", checkpoint_size::run),
 ];
 
 /// Runs the named benchmarks, or all.

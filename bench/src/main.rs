@@ -6,6 +6,7 @@
 
 mod bucket;
 mod cgroup;
+mod checkpoint_size;
 mod checkpoint_time;
 mod comparisons;
 mod csv;

@@ -1,0 +1,174 @@
+//! What checkpoints cost in bytes and requests: bytes that MinIO received over bytes that changed, requests per
+//! checkpoint, and what lies in the bucket over what is live.
+//!
+//! Values do not compress. A twentieth of the state changes between two checkpoints. What is counted begins with the
+//! checkpoint that names a new base and ends with the one that names the third after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use weir_protocol::RunKind;
+
+use crate::bucket::LOOK;
+use crate::figure::{Bar, Figure, quantile};
+use crate::harness::Context;
+use crate::server::{Minio, Traffic};
+use crate::state_job::{Size, StateJob, position};
+
+const NAME: &str = "checkpoint-size";
+const GIGABYTES: f64 = 0.2;
+const VALUE_BYTES: u64 = 200;
+const MEMORY: u64 = 512 << 20;
+const LEAST_MEMORY: u64 = 256 << 20;
+const INTERVAL_MS: f64 = 1000.0;
+/// The storage is looked at often enough to see every checkpoint.
+const LEAST_INTERVAL_MS: f64 = 300.0;
+/// One key in so many changes between two checkpoints.
+const SHARE: u64 = 20;
+const BASES: usize = 3;
+const LIMIT: Duration = Duration::from_secs(1200);
+/// Always the same keys, or all in turn.
+const CASES: [(&str, u64); 2] = [("hot keys", SHARE), ("uniform keys", 1)];
+
+/// Runs the benchmark.
+///
+/// # Errors
+/// When the job fails.
+pub fn run(ctx: &Context) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (case, share) in CASES {
+        figures.extend(at(ctx, case, share)?);
+    }
+    Ok(figures)
+}
+
+fn at(ctx: &Context, case: &str, share: u64) -> Result<Vec<Figure>> {
+    let server = Minio::start()?;
+    let memory = ((MEMORY as f64 * ctx.scale) as u64).max(LEAST_MEMORY);
+    let size = Size::gigabytes(GIGABYTES * ctx.scale, VALUE_BYTES);
+    let mut job = StateJob::in_bucket(size, memory, &server.uri("size"), &server.endpoint(), &server.options())?;
+    let hot = (size.keys / share).max(1);
+    job.job.set("args", "hot", hot);
+    job.fill()?;
+    let interval_ms = (INTERVAL_MS * ctx.scale).clamp(LEAST_INTERVAL_MS, INTERVAL_MS);
+    let seen = observe(&mut job, &server, interval_ms)?;
+    let verified = job.is_exact()?;
+    // Between the first and the last checkpoint that was seen; every one between them was.
+    let positions: Vec<u64> = seen.positions.values().copied().collect();
+    let changed: u64 = positions.windows(2).map(|pair| size.bytes_of((pair[1] - pair[0]).min(hot))).sum();
+    let checkpoints = positions.len() - 1;
+    let uploaded = seen.traffic.received;
+    let bases: u64 = seen.bases.values().sum();
+    let live = size.bytes_of(size.keys) as f64;
+    let requests: f64 = seen.traffic.requests.values().sum();
+    let unit = "bytes uploaded per byte changed";
+    let name = |what: &str| format!("{case}, {what}");
+    let figures = vec![
+        Figure::new(NAME, name("without bases"), (uploaded - bases as f64) / changed as f64, unit, verified)
+            .against(Bar::ValueAtMost(1.2)),
+        Figure::new(NAME, name("with bases"), uploaded / changed as f64, unit, verified).against(Bar::ValueAtMost(1.6)),
+        Figure::new(NAME, name("requests"), requests / checkpoints as f64, "per checkpoint", verified)
+            .against(Bar::ValueAtMost(6.0))
+            .with("requests_by_name", serde_json::to_value(&seen.traffic.requests)?),
+        Figure::new(NAME, name("bucket, most"), seen.most as f64 / live, "bytes per live byte", verified)
+            .against(Bar::ValueAtMost(4.5))
+            .with("p50", quantile(seen.sizes.iter().map(|bytes| *bytes as f64 / live), 0.5)),
+    ];
+    let facts = |figure: Figure| {
+        let figure =
+            figure.with("checkpoints", checkpoints).with("bases", seen.bases.len()).with("changed_bytes", changed);
+        figure.with("state_bytes", live).with("seconds", seen.seconds).with("base_bytes", bases)
+    };
+    Ok(figures.into_iter().map(facts).collect())
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Records read, by checkpoint.
+    positions: BTreeMap<u64, u64>,
+    /// Length of each base that was uploaded meanwhile.
+    bases: BTreeMap<String, u64>,
+    traffic: Traffic,
+    sizes: Vec<u64>,
+    most: u64,
+    seconds: f64,
+}
+
+/// What these looks themselves ask of the server, by S3's name.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own {
+    gets: f64,
+    lists: f64,
+    uploads: f64,
+}
+
+/// Updates until bases have come. Requests are counted without those of the looks themselves.
+fn observe(job: &mut StateJob, server: &Minio, interval_ms: f64) -> Result<Seen> {
+    job.job.set("checkpoint", "interval", format!("{}ms", interval_ms as u64));
+    job.job.set("args", "rate", ((job.size.keys / SHARE) as f64 * 1e3 / interval_ms).max(1.0) as u64);
+    let mut running = job.start()?;
+    let mut seen = Seen::default();
+    let (mut start, mut own): (Option<Traffic>, Own) = (None, Own::default());
+    let (mut known, mut newest_seen): (Option<BTreeSet<String>>, u64) = (None, 0);
+    let mut began = Instant::now();
+    while seen.bases.len() < BASES {
+        ensure!(began.elapsed() < LIMIT, "only {} bases after {LIMIT:?}", seen.bases.len());
+        std::thread::sleep(LOOK / 4);
+        running.check_alive()?;
+        let before = server.traffic()?;
+        let asked = own;
+        let Some(history) = job.bucket.history()? else { continue };
+        // A listing, the newest entry, and the manifests that it names.
+        own.gets += 1.0 + history.checkpoints.len() as f64;
+        own.lists += 1.0;
+        let Some(newest) = history.checkpoints.last() else { continue };
+        let manifest = newest.manifest.clone().map_err(anyhow::Error::msg)?;
+        let (id, last) = (manifest.checkpoint.0, std::mem::replace(&mut newest_seen, manifest.checkpoint.0));
+        if id == last {
+            continue;
+        }
+        let bases: BTreeMap<String, u64> = manifest
+            .chain
+            .iter()
+            .filter(|run| run.kind == RunKind::Base)
+            .map(|run| (run.object.key.clone(), run.object.length))
+            .collect();
+        let known = known.get_or_insert_with(|| bases.keys().cloned().collect());
+        let new = bases.into_iter().filter(|(key, _)| known.insert(key.clone()));
+        if start.is_none() {
+            if new.count() > 0 {
+                (start, began) = (Some(before), Instant::now());
+                own = Own { gets: own.gets - asked.gets, lists: own.lists - asked.lists, uploads: 0.0 };
+                seen.positions.insert(id, position(&manifest));
+            }
+            continue;
+        }
+        ensure!(id == last + 1, "checkpoint {} came and went unseen, or was aborted", last + 1);
+        seen.bases.extend(new);
+        seen.positions.insert(id, position(&manifest));
+        seen.traffic = since(&before, start.as_ref().context("it has begun")?, &asked);
+        let bytes: u64 = job.bucket.objects()?.values().sum();
+        // All objects, at most a thousand in one listing, and the open uploads.
+        own.lists += 1.0;
+        own.uploads += 1.0;
+        seen.most = seen.most.max(bytes);
+        seen.sizes.push(bytes);
+    }
+    seen.seconds = began.elapsed().as_secs_f64();
+    running.stop()?;
+    job.note_output()?;
+    Ok(seen)
+}
+
+fn since(now: &Traffic, start: &Traffic, own: &Own) -> Traffic {
+    let asked = |name: &str| match name {
+        "GetObject" => own.gets,
+        "ListObjectsV2" => own.lists,
+        "ListMultipartUploads" => own.uploads,
+        _ => 0.0,
+    };
+    let before = |name: &str| start.requests.get(name).copied().unwrap_or(0.0);
+    let requests = now.requests.iter().map(|(name, count)| (name.clone(), count - before(name) - asked(name)));
+    Traffic { requests: requests.collect(), received: now.received - start.received, sent: now.sent - start.sent }
+}
