@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
-use weir::inspect::{History, InspectError, JobRoot, read_history, read_inventory};
+use weir::inspect::{History, InspectError, JobRoot, read_history};
 use weir_protocol::Manifest;
 use weir_storage::{StoreOptions, prefixed};
 
@@ -58,7 +58,8 @@ impl Bucket {
     /// # Errors
     /// When the store cannot be listed.
     pub fn objects(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(self.block_on(read_inventory(&self.root))?.objects)
+        let listed = self.block_on(self.root.store.list("", None))?;
+        Ok(listed.into_iter().map(|object| (object.key, object.length)).collect())
     }
 
     /// Runs a future on this place's runtime.

@@ -100,7 +100,6 @@ struct Seen {
 struct Own {
     gets: f64,
     lists: f64,
-    uploads: f64,
 }
 
 /// Updates until bases have come. Requests are counted without those of the looks themselves.
@@ -139,7 +138,7 @@ fn observe(job: &mut StateJob, server: &Minio, interval_ms: f64) -> Result<Seen>
         if start.is_none() {
             if new.count() > 0 {
                 (start, began) = (Some(before), Instant::now());
-                own = Own { gets: own.gets - asked.gets, lists: own.lists - asked.lists, uploads: 0.0 };
+                own = Own { gets: own.gets - asked.gets, lists: own.lists - asked.lists };
                 seen.positions.insert(id, position(&manifest));
             }
             continue;
@@ -149,9 +148,8 @@ fn observe(job: &mut StateJob, server: &Minio, interval_ms: f64) -> Result<Seen>
         seen.positions.insert(id, position(&manifest));
         seen.traffic = since(&before, start.as_ref().context("it has begun")?, &asked);
         let bytes: u64 = job.bucket.objects()?.values().sum();
-        // All objects, at most a thousand in one listing, and the open uploads.
+        // A listing has room for a thousand, and there are never so many.
         own.lists += 1.0;
-        own.uploads += 1.0;
         seen.most = seen.most.max(bytes);
         seen.sizes.push(bytes);
     }
@@ -165,7 +163,6 @@ fn since(now: &Traffic, start: &Traffic, own: &Own) -> Traffic {
     let asked = |name: &str| match name {
         "GetObject" => own.gets,
         "ListObjectsV2" => own.lists,
-        "ListMultipartUploads" => own.uploads,
         _ => 0.0,
     };
     let before = |name: &str| start.requests.get(name).copied().unwrap_or(0.0);
