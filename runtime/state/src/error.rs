@@ -145,6 +145,9 @@ pub enum StateError {
         /// The epoch.
         epoch: CheckpointId,
     },
+    /// A thread of the store panicked: a defect of Weir, described on standard error.
+    #[error("a thread of the state store panicked")]
+    Panicked,
     /// The store was shut down.
     #[error("the state store was shut down")]
     ShutDown,

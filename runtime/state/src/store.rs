@@ -212,27 +212,21 @@ impl WorkerStore {
     /// Takes what a subtask sealed at its barrier. O(1).
     pub fn submit(&self, epoch: CheckpointId, sealed: SealedSubtask) {
         self.inner.last_epoch.fetch_max(epoch.0, Ordering::Relaxed);
-        let job = self.inner.ledger.lock().submit(epoch, sealed);
-        match job {
-            Some(job) => self.build(job),
-            None => self.inner.finish_epochs(),
-        }
+        self.build(|ledger| ((), ledger.submit(epoch, sealed)));
+        self.inner.finish_epochs();
     }
 
     pub(crate) fn submit_early(&self, sealed: SealedSubtask) {
-        let jobs = self.inner.ledger.lock().submit_early(sealed);
-        jobs.into_iter().for_each(|job| self.build(job));
+        self.build(|ledger| ((), ledger.submit_early(sealed)));
     }
 
     /// Gives an epoch up: it will not become a checkpoint. Its runs stay in the chain and belong to the next one.
     pub fn abort_epoch(&self, epoch: CheckpointId) {
-        let (done, job) = self.inner.ledger.lock().abort(epoch);
-        if let Some(job) = job {
-            self.build(job);
-        }
+        let done = self.build(|ledger| ledger.abort(epoch));
         if let Some(done) = done {
             done(Err(StateError::Aborted { epoch }));
         }
+        self.inner.finish_epochs();
     }
 
     /// Says that the checkpoint of `epoch` exists: its journal entry is written. Starts a base when one is due, and lets go of local
@@ -348,11 +342,16 @@ impl WorkerStore {
         }
     }
 
-    fn build(&self, job: BuildJob) {
-        if self.builder.send(BuilderMessage::Build(job)).is_err() {
-            self.inner.ledger.lock().fail(StateError::ShutDown);
-            self.inner.finish_epochs();
+    /// Gives the builder what `step` numbers. The ledger stays locked until then, so that nobody's later number overtakes.
+    fn build<T, J: IntoIterator<Item = BuildJob>>(&self, step: impl FnOnce(&mut Ledger) -> (T, J)) -> T {
+        let mut ledger = self.inner.ledger.lock();
+        let (result, jobs) = step(&mut ledger);
+        for job in jobs {
+            if self.builder.send(BuilderMessage::Build(job)).is_err() {
+                ledger.fail(StateError::ShutDown);
+            }
         }
+        result
     }
 }
 
@@ -387,8 +386,24 @@ impl Inner {
     }
 }
 
+/// Lives on the stack of a thread that the store cannot do without. If the thread panics, nothing is waited for in vain: every epoch
+/// fails from then on.
+struct Indispensable(Arc<Inner>);
+
+impl Drop for Indispensable {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ledger.lock().fail(StateError::Panicked);
+            self.0.finish_epochs();
+        }
+    }
+}
+
 /// Microseconds since the Unix epoch.
 pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::run_buffer::RunBuffer;
 use crate::sst::{RunWriter, WrittenFile};
 use crate::store::keep::KeeperMessage;
 use crate::store::ledger::BuildJob;
-use crate::store::{Inner, upload};
+use crate::store::{Indispensable, Inner, upload};
 
 /// Pause after a failed attempt to write a run, doubled up to the maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -28,6 +28,7 @@ pub(super) enum BuilderMessage {
 
 pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<BuilderMessage>) -> Result<JoinHandle<()>, StateError> {
     let run = move || {
+        let _guard = Indispensable(Arc::clone(&inner));
         let options = file_options(&inner.config.tuning);
         while let Ok(BuilderMessage::Build(job)) = jobs.recv() {
             if inner.is_stopping() {

@@ -16,8 +16,8 @@ use crate::past::Past;
 use crate::rocks::{Purpose, Rocks, file_options};
 use crate::run_buffer::RunBuffer;
 use crate::sst::RunWriter;
-use crate::store::Inner;
 use crate::store::restore::Directory;
+use crate::store::{Indispensable, Inner};
 
 /// Runs of fewer bytes are collected before they are ingested.
 const SMALL_RUN: usize = 8 << 20;
@@ -52,6 +52,10 @@ struct Keeper {
     collected: Option<RunBuffer>,
     runs: usize,
     newest: u64,
+    /// Number of the run that was told of last; numbers ascend.
+    told: u64,
+    /// Runs up to this number were ingested when ingesting began.
+    begun_with: u64,
 }
 
 pub(super) fn start(
@@ -60,10 +64,12 @@ pub(super) fn start(
     directory: Directory,
 ) -> Result<JoinHandle<()>, StateError> {
     let thread = std::thread::Builder::new().name("weir-state-keep".into());
-    let mut keeper = Keeper { inner, directory, collected: None, runs: 0, newest: 0 };
-    thread
-        .spawn(move || keeper.run(&messages))
-        .map_err(|source| StateError::local("start thread weir-state-keep in", "", source))
+    let mut keeper = Keeper { inner, directory, collected: None, runs: 0, newest: 0, told: 0, begun_with: 0 };
+    let run = move || {
+        let _guard = Indispensable(Arc::clone(&keeper.inner));
+        keeper.run(&messages);
+    };
+    thread.spawn(run).map_err(|source| StateError::local("start thread weir-state-keep in", "", source))
 }
 
 impl Keeper {
@@ -79,6 +85,8 @@ impl Keeper {
             };
             match message {
                 KeeperMessage::Built { sequence, files, buffer } => {
+                    assert!(sequence > self.told, "run {sequence} comes after run {}", self.told);
+                    self.told = sequence;
                     if self.inner.shared.ingesting.load(Ordering::Acquire) {
                         self.take(sequence, files, buffer);
                     }
@@ -114,6 +122,7 @@ impl Keeper {
         let _ = self.inner.rocks.set(Arc::clone(&rocks));
         shared.set_past(rocks as Arc<dyn Past>);
         self.newest = upto;
+        self.begun_with = upto;
         shared.ingested.store(upto, Ordering::Release);
         shared.ingesting.store(true, Ordering::Release);
         tracing::info!(files = files.len(), "state outgrows memory, ingesting runs from now on");
@@ -121,7 +130,8 @@ impl Keeper {
     }
 
     fn take(&mut self, sequence: u64, files: Vec<PathBuf>, buffer: Option<RunBuffer>) {
-        if self.inner.shared.is_ingested(sequence) {
+        // Built before ingesting began, told of after.
+        if sequence <= self.begun_with {
             return;
         }
         match buffer.filter(|buffer| buffer.bytes() < SMALL_RUN) {
@@ -165,6 +175,8 @@ impl Keeper {
     }
 
     fn ingest(&self, files: &[PathBuf], sequence: u64) -> Result<(), StateError> {
+        let ingested = self.inner.shared.ingested.load(Ordering::Acquire);
+        assert!(sequence > ingested, "run {sequence} is ingested after run {ingested}");
         if let Some(rocks) = self.inner.rocks.get() {
             rocks.ingest(files, &self.directory.links())?;
         }

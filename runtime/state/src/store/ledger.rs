@@ -154,15 +154,17 @@ impl Ledger {
         self.epochs.insert(epoch, opened);
     }
 
-    /// Takes what a subtask sealed at the barrier of `epoch`. Returns the run to build once all have submitted. What comes for an
+    /// Takes what a subtask sealed at the barrier of `epoch`. Returns the runs to build, once all have submitted. What comes for an
     /// epoch that is not open (aborted, say) becomes a run of its own.
-    pub(crate) fn submit(&mut self, epoch: CheckpointId, sealed: SealedSubtask) -> Option<BuildJob> {
+    pub(crate) fn submit(&mut self, epoch: CheckpointId, sealed: SealedSubtask) -> Vec<BuildJob> {
         let SealedSubtask { parts, backend } = sealed;
         if let Some(backend) = backend {
             self.name_early_runs(backend, epoch);
         }
         let Some(open) = self.epochs.get_mut(&epoch).filter(|open| !open.closed) else {
-            return self.job(Some(epoch), None, parts);
+            let mut jobs = self.flush_of(backend);
+            jobs.extend(self.job(Some(epoch), None, parts));
+            return jobs;
         };
         open.submitted += 1;
         open.closed = open.submitted == open.expected;
@@ -170,30 +172,39 @@ impl Ledger {
             open.members.extend(backend);
             open.parts.extend(parts);
         }
-        if open.closed { self.flush(epoch) } else { None }
+        if open.closed { self.flush_through(epoch) } else { Vec::new() }
     }
 
     /// Takes what a subtask spilled before its barrier. What the same subtask submitted earlier is built first.
     pub(crate) fn submit_early(&mut self, sealed: SealedSubtask) -> Vec<BuildJob> {
         let SealedSubtask { parts, backend } = sealed;
-        let earlier = |open: &Epoch| backend.is_some_and(|backend| open.members.contains(&backend));
-        let epochs: Vec<_> = self.epochs.iter().filter(|(_, open)| earlier(open)).map(|(epoch, _)| *epoch).collect();
-        let mut jobs: Vec<_> = epochs.into_iter().filter_map(|epoch| self.flush(epoch)).collect();
+        let mut jobs = self.flush_of(backend);
         jobs.extend(self.job(None, backend, parts));
         jobs
     }
 
     /// Closes an epoch that will not become a checkpoint; what was submitted is built and stays in the chain.
-    pub(crate) fn abort(&mut self, epoch: CheckpointId) -> (Option<Done>, Option<BuildJob>) {
-        let job = self.flush(epoch);
-        (self.epochs.remove(&epoch).and_then(|open| open.done), job)
+    pub(crate) fn abort(&mut self, epoch: CheckpointId) -> (Option<Done>, Vec<BuildJob>) {
+        let jobs = self.flush_through(epoch);
+        (self.epochs.remove(&epoch).and_then(|open| open.done), jobs)
     }
 
-    fn flush(&mut self, epoch: CheckpointId) -> Option<BuildJob> {
-        let open = self.epochs.get_mut(&epoch)?;
-        open.members.clear();
-        let parts = std::mem::take(&mut open.parts);
-        self.job(Some(epoch), None, parts)
+    /// Makes runs of everything that a subtask has submitted so far, and of what must be built before.
+    fn flush_of(&mut self, backend: Option<u64>) -> Vec<BuildJob> {
+        let holds = |open: &Epoch| backend.is_some_and(|backend| open.members.contains(&backend));
+        let newest = self.epochs.iter().rfind(|(_, open)| holds(open)).map(|(epoch, _)| *epoch);
+        newest.map_or_else(Vec::new, |newest| self.flush_through(newest))
+    }
+
+    /// Makes runs of what was submitted to the epochs up to `epoch`, the oldest first: a subtask that submitted to one of them
+    /// submitted to the older ones before, and its changes are numbered in that order.
+    fn flush_through(&mut self, epoch: CheckpointId) -> Vec<BuildJob> {
+        let open = self.epochs.range_mut(..=epoch).map(|(epoch, open)| {
+            open.members.clear();
+            (*epoch, std::mem::take(&mut open.parts))
+        });
+        let open: Vec<_> = open.collect();
+        open.into_iter().filter_map(|(epoch, parts)| self.job(Some(epoch), None, parts)).collect()
     }
 
     fn job(&mut self, epoch: Option<CheckpointId>, backend: Option<u64>, parts: Vec<SealedPart>) -> Option<BuildJob> {
@@ -222,6 +233,9 @@ impl Ledger {
     }
 
     /// Takes a run that was written; returns its files, to be uploaded.
+    ///
+    /// # Panics
+    /// When an earlier run is still to be built: its changes would hide this one's.
     pub(crate) fn built(
         &mut self,
         sequence: u64,
@@ -229,6 +243,8 @@ impl Ledger {
         growth: i64,
         build: Duration,
     ) -> Vec<ChainFile> {
+        let first = self.jobs.keys().next().copied();
+        assert_eq!(first, Some(sequence), "runs are built in the order of their numbers");
         let Some(Job { epoch, backend }) = self.jobs.remove(&sequence) else { return Vec::new() };
         self.growth += growth;
         self.build += build;
@@ -421,3 +437,6 @@ impl Ledger {
         (self.files.len(), self.files.iter().map(|file| file.run.object.length).sum(), self.base_running)
     }
 }
+
+#[cfg(test)]
+mod tests;
