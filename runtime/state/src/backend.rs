@@ -204,7 +204,11 @@ impl<K: Key> Backend<K> {
 
     fn add<T: Table + LoadsAtRestore + 'static>(&mut self, mut table: T, restored: bool) -> Result<usize, StateError> {
         if restored && (T::ALWAYS || !self.store.shared.evicts) {
-            self.store.with_restored(|past| table.load(past))?;
+            let name = self.names.last().cloned().unwrap_or_default();
+            let state = StateName { operator: self.operator.clone(), name, id: None };
+            if let Some(past) = self.store.restored(state)? {
+                table.load(&*past)?;
+            }
         }
         self.tables.push(Box::new(table));
         Ok(self.tables.len() - 1)

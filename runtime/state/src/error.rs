@@ -148,6 +148,12 @@ pub enum StateError {
     /// A thread of the store panicked: a defect of Weir, described on standard error.
     #[error("a thread of the state store panicked")]
     Panicked,
+    /// A state was declared after what was restored had been let go of.
+    #[error("state {state} is declared too late: all states of the checkpoint had been loaded before")]
+    DeclaredLate {
+        /// The state.
+        state: StateName,
+    },
     /// The store was shut down.
     #[error("the state store was shut down")]
     ShutDown,

@@ -22,7 +22,7 @@ use weir_protocol::{CheckpointId, KeyGroupRange, ObjectRef, OperatorId, RunRef, 
 
 use crate::backend::{Backend, SealedSubtask};
 use crate::config::{BackendKind, RestoreChain, StoreConfig};
-use crate::error::StateError;
+use crate::error::{StateError, StateName};
 use crate::key::Key;
 use crate::past::Past;
 use crate::schema::{Declaration, Schema};
@@ -95,6 +95,15 @@ pub struct StoreStats {
     pub past_compaction_bytes: u64,
 }
 
+/// What restored tables are loaded from.
+pub(crate) enum RestoredPast {
+    /// Nothing was restored.
+    Nothing,
+    Held(Arc<dyn Past>),
+    /// Everything was loaded into memory, where it stays.
+    LetGo,
+}
+
 /// What all threads of a store share.
 pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
@@ -102,8 +111,7 @@ pub(crate) struct Inner {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) schema: Mutex<Schema>,
     pub(crate) ownership: Mutex<Ownership>,
-    /// What a restored table is loaded from; for the memory backend gone after the first checkpoint.
-    pub(crate) restored: Mutex<Option<Arc<dyn Past>>>,
+    pub(crate) restored: Mutex<RestoredPast>,
     pub(crate) rocks: OnceLock<Arc<crate::rocks::Rocks>>,
     pub(crate) last_epoch: AtomicU64,
     pub(crate) stopping: AtomicBool,
@@ -169,7 +177,7 @@ impl WorkerStore {
             ledger: Mutex::new(ledger),
             schema: Mutex::new(Schema::restored(restore.states)),
             ownership: Mutex::new(Ownership::default()),
-            restored: Mutex::new(restored.past),
+            restored: Mutex::new(restored.past.map_or(RestoredPast::Nothing, RestoredPast::Held)),
             rocks: restored.serving.map_or_else(OnceLock::new, OnceLock::from),
             last_epoch: AtomicU64::new(restore.epoch.0),
             stopping: AtomicBool::new(false),
@@ -237,10 +245,7 @@ impl WorkerStore {
             let _ = self.inner.keeper.send(KeeperMessage::Delete(acknowledged.unneeded));
         }
         if !self.shared.evicts {
-            // Every table has been declared and loaded by the time a checkpoint completes.
-            if let Some(past) = self.inner.restored.lock().take() {
-                self.discard(Box::new(past));
-            }
+            self.let_restored_go();
         }
         if let Some(plan) = acknowledged.base {
             base::start(&self.inner, plan);
@@ -314,12 +319,25 @@ impl WorkerStore {
         self.inner.schema.lock().register(declaration)
     }
 
-    pub(crate) fn with_restored(
-        &self,
-        load: impl FnOnce(&dyn Past) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
-        let restored = self.inner.restored.lock().clone();
-        restored.map_or(Ok(()), |past| load(&*past))
+    /// What restored tables are loaded from; `None` if nothing was restored.
+    ///
+    /// # Errors
+    /// When it has been let go of; names `state`.
+    pub(crate) fn restored(&self, state: StateName) -> Result<Option<Arc<dyn Past>>, StateError> {
+        match &*self.inner.restored.lock() {
+            RestoredPast::Nothing => Ok(None),
+            RestoredPast::Held(past) => Ok(Some(Arc::clone(past))),
+            RestoredPast::LetGo => Err(StateError::DeclaredLate { state }),
+        }
+    }
+
+    /// Lets go of what was restored, once no state of it can be declared any more that has not been loaded. Subtasks of one operator
+    /// are opened together, so by the time of a checkpoint a state is loaded for all of them or for none.
+    fn let_restored_go(&self) {
+        let mut restored = self.inner.restored.lock();
+        if matches!(&*restored, RestoredPast::Held(_)) && self.inner.schema.lock().unclaimed().is_empty() {
+            self.discard(Box::new(std::mem::replace(&mut *restored, RestoredPast::LetGo)));
+        }
     }
 
     pub(crate) fn last_epoch(&self) -> CheckpointId {

@@ -1,7 +1,8 @@
 //! Restores: local files, downloads, damage.
 
 use bytes::Bytes;
-use weir_state::{BackendKind, RestoreChain, StateError};
+use weir_protocol::{CheckpointId, KeyGroupRange, MaxParallelism, OperatorId};
+use weir_state::{Backend, BackendKind, RestoreChain, StateError, ValueHandle, WorkerStore, hash_key};
 use weir_storage::Operation;
 
 use crate::cluster::{Cluster, Setup};
@@ -150,5 +151,59 @@ fn the_objects_are_not_changed_by_being_ingested() {
     for (run, file) in checkpoint.chain.iter().zip(local_files(&setup)) {
         let bytes = std::fs::read(file).unwrap();
         assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (run.object.length, run.object.crc32c));
+    }
+}
+
+/// A store with one backend of operator `o` and the value states `names`.
+fn open(
+    setup: &Setup,
+    restore: Option<RestoreChain>,
+    names: &[&str],
+) -> (std::sync::Arc<WorkerStore>, Backend<u64>, Vec<ValueHandle<u64>>) {
+    let store =
+        WorkerStore::open(setup.config(0, 1 + restore.as_ref().map_or(0, |chain| chain.epoch.0)), restore).unwrap();
+    let mut backend: Backend<u64> = store.backend(&OperatorId::from("o"), 0, all_groups());
+    let handles = names.iter().map(|name| backend.value((*name).into()).unwrap()).collect();
+    (store, backend, handles)
+}
+
+fn all_groups() -> KeyGroupRange {
+    MaxParallelism::new(crate::cluster::MAX).unwrap().all()
+}
+
+fn checkpoint(store: &WorkerStore, backend: &mut Backend<u64>, epoch: u64) -> RestoreChain {
+    let (tx, rx) = std::sync::mpsc::channel();
+    let epoch = CheckpointId(epoch);
+    store.begin_epoch(epoch, 1, Box::new(move |result| drop(tx.send(result))));
+    store.submit(epoch, backend.seal(epoch));
+    let result = rx.recv().unwrap().unwrap();
+    store.acknowledge(epoch);
+    RestoreChain { states: result.states, chain: result.chain, epoch }
+}
+
+#[test]
+fn a_state_that_is_declared_after_a_checkpoint_is_loaded_and_one_that_was_let_go_is_refused() {
+    let hash = hash_key(&1u64, &mut Vec::new());
+    for backend_kind in [BackendKind::RocksDb, BackendKind::Memory] {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::new(backend_kind, dir.path());
+        let (store, mut backend, handles) = open(&setup, None, &["early", "late"]);
+        handles.iter().for_each(|handle| backend.value_mut(*handle).set(hash, &1, 5).unwrap());
+        let saved = checkpoint(&store, &mut backend, 1);
+        drop(backend);
+        store.shutdown();
+        let (store, mut backend, _) = open(&setup, Some(saved), &["early"]);
+        checkpoint(&store, &mut backend, 2);
+        let late = backend.value::<u64>("late".into()).unwrap();
+        assert_eq!(backend.value_mut(late).get(hash, &1).unwrap(), Some(&5), "{backend_kind:?}");
+        checkpoint(&store, &mut backend, 3);
+        let mut another: Backend<u64> = store.backend(&OperatorId::from("o"), 1, all_groups());
+        match (backend_kind, another.value::<u64>("late".into())) {
+            (BackendKind::RocksDb, Ok(handle)) => {
+                assert_eq!(another.value_mut(handle).get(hash, &1).unwrap(), Some(&5));
+            }
+            (BackendKind::Memory, Err(StateError::DeclaredLate { state })) => assert_eq!(state.to_string(), "o/late"),
+            (_, other) => panic!("{backend_kind:?}: {other:?}"),
+        }
     }
 }
