@@ -128,6 +128,8 @@ pub struct StoreConfig {
     pub max_file_bytes: u64,
     /// Bytes of runs that may wait for upload on disk before sources are paused.
     pub max_pending_bytes: u64,
+    /// Local files of a restored chain are verified before they are used, if they hold no more bytes than this.
+    pub verify_bytes: u64,
     /// Layout of RocksDB.
     pub tuning: RocksTuning,
     /// Planted defects.
@@ -157,6 +159,7 @@ impl StoreConfig {
             base_min_bytes: 1 << 20,
             max_file_bytes: 256 << 20,
             max_pending_bytes: 4 << 30,
+            verify_bytes: 1 << 30,
             tuning: RocksTuning::default(),
             defects: Defects::default(),
         }

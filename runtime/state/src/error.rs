@@ -164,6 +164,11 @@ impl StateError {
         Self::LocalFile { operation, path: path.into(), source: Arc::new(source) }
     }
 
+    /// True if RocksDB found bytes that are not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Rocks { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
+    }
+
     pub(crate) fn rocks(operation: &'static str, path: impl Into<PathBuf>, source: rocksdb::Error) -> Self {
         Self::Rocks { operation, path: path.into(), source }
     }

@@ -91,6 +91,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Rocks {
     db: DB,
     path: PathBuf,
+    /// Where it is noted that something is damaged.
+    suspicion: PathBuf,
     read: ReadOptions,
 }
 
@@ -101,8 +103,13 @@ impl std::fmt::Debug for Rocks {
 }
 
 impl Rocks {
-    /// Opens an empty database in `path`, which must not exist.
-    pub(crate) fn create(path: PathBuf, tuning: &RocksTuning, purpose: Purpose) -> Result<Self, StateError> {
+    /// Opens an empty database in `path`, which must not exist. Damage that is found is noted by creating the file `suspicion`.
+    pub(crate) fn create(
+        path: PathBuf,
+        suspicion: PathBuf,
+        tuning: &RocksTuning,
+        purpose: Purpose,
+    ) -> Result<Self, StateError> {
         let options = match purpose {
             Purpose::Serve(clock) => database_options(tuning, Some(clock)),
             Purpose::Merge => {
@@ -115,7 +122,7 @@ impl Rocks {
         let family = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, options.clone());
         let db = DB::open_cf_descriptors(&options, &path, [family])
             .map_err(|source| StateError::rocks("create database", &path, source))?;
-        Ok(Self { db, path, read: ReadOptions::default() })
+        Ok(Self { db, path, suspicion, read: ReadOptions::default() })
     }
 
     /// Takes the files in, in this order: where they overlap, the later one hides the earlier. The files stay where they are
@@ -141,9 +148,7 @@ impl Rocks {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         options.set_snapshot_consistency(true);
-        self.db
-            .ingest_external_file_opts(&options, linked)
-            .map_err(|source| StateError::rocks("ingest into", &self.path, source))
+        self.db.ingest_external_file_opts(&options, linked).map_err(self.error("ingest into"))
     }
 
     /// The value of one of RocksDB's integer properties.
@@ -156,9 +161,15 @@ impl Rocks {
         self.db.cancel_all_background_work(true);
     }
 
+    /// Names an error of an operation. What it hit may be a file that the next deployment would use again.
     fn error(&self, operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StateError {
-        let path = self.path.clone();
-        move |source| StateError::Rocks { operation, path, source }
+        move |source| {
+            if let Err(error) = std::fs::write(&self.suspicion, source.to_string()) {
+                let file = self.suspicion.display();
+                tracing::warn!(%file, error = &error as &dyn std::error::Error, "suspected damage not noted");
+            }
+            StateError::rocks(operation, &self.path, source)
+        }
     }
 }
 

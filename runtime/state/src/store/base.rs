@@ -18,7 +18,7 @@ use crate::rocks::{Purpose, Rocks, file_options};
 use crate::run_buffer::{key_head, split_head};
 use crate::sst::{RunWriter, WrittenFile};
 use crate::store::ledger::BasePlan;
-use crate::store::restore::fetch_if_missing;
+use crate::store::restore::{fetch_missing, mend};
 use crate::store::{Inner, upload};
 use crate::value::split_expiry;
 
@@ -136,22 +136,29 @@ pub(super) fn start(inner: &Arc<Inner>, plan: BasePlan) {
 
 fn build(inner: &Inner, plan: BasePlan) -> Result<Vec<WrittenFile>, StateError> {
     let scratch = inner.directory.base();
-    let result = build_in(inner, plan, &scratch);
-    if let Err(error) = std::fs::remove_dir_all(&scratch)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(directory = %scratch.display(), error = &error as &dyn std::error::Error, "not removed");
+    let result = build_in(inner, &plan, &scratch);
+    remove(&scratch);
+    if let Err(StateError::Rocks { .. }) = &result {
+        // A local file may be damaged; then the next attempt finds it whole.
+        mend(&inner.config, &plan.files)?;
     }
     result
 }
 
-fn build_in(inner: &Inner, plan: BasePlan, scratch: &Path) -> Result<Vec<WrittenFile>, StateError> {
-    std::fs::create_dir_all(scratch).map_err(|source| StateError::local("create directory", scratch, source))?;
-    for (object, local) in &plan.files {
-        fetch_if_missing(&inner.config, object, local)?;
+fn remove(scratch: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(scratch)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(directory = %scratch.display(), error = &error as &dyn std::error::Error, "not removed");
     }
-    let files: Vec<_> = plan.files.into_iter().map(|(_, local)| local).collect();
-    let rocks = Rocks::create(scratch.join("db"), &inner.config.tuning, Purpose::Merge)?;
+}
+
+fn build_in(inner: &Inner, plan: &BasePlan, scratch: &Path) -> Result<Vec<WrittenFile>, StateError> {
+    std::fs::create_dir_all(scratch).map_err(|source| StateError::local("create directory", scratch, source))?;
+    fetch_missing(&inner.config, &plan.files)?;
+    let files: Vec<_> = plan.files.iter().map(|(_, local)| local.clone()).collect();
+    let suspicion = inner.directory.suspicion();
+    let rocks = Rocks::create(scratch.join("db"), suspicion, &inner.config.tuning, Purpose::Merge)?;
     rocks.ingest(&files, &scratch.join("links"))?;
     let states = inner.schema.lock().states();
     let off_by_one = inner.config.defects.range_end_off_by_one;

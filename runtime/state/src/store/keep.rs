@@ -99,9 +99,14 @@ impl Keeper {
         }
     }
 
-    /// Repeats `step` until it succeeds or the store stops: a full disk is waited for.
+    /// Repeats `step` until it succeeds or the store stops: a full disk is waited for. Damage is not: the job has to begin anew.
     fn persist(&mut self, step: impl Fn(&mut Self) -> Result<(), StateError>) {
         while let Err(error) = step(self) {
+            if error.is_damage() {
+                tracing::error!(error = &error as &dyn std::error::Error, "state is damaged");
+                self.inner.ledger.lock().fail(error);
+                return self.inner.finish_epochs();
+            }
             tracing::warn!(error = &error as &dyn std::error::Error, "runs not ingested, trying again");
             self.inner.pause(RETRY);
             if self.inner.is_stopping() {
@@ -117,7 +122,12 @@ impl Keeper {
         }
         let (files, upto) = self.inner.ledger.lock().everything_built();
         let purpose = Purpose::Serve(Arc::clone(&shared.clock));
-        let rocks = Arc::new(Rocks::create(self.directory.database(), &self.inner.config.tuning, purpose)?);
+        let rocks = Arc::new(Rocks::create(
+            self.directory.database(),
+            self.directory.suspicion(),
+            &self.inner.config.tuning,
+            purpose,
+        )?);
         rocks.ingest(&files, &self.directory.links())?;
         let _ = self.inner.rocks.set(Arc::clone(&rocks));
         shared.set_past(rocks as Arc<dyn Past>);

@@ -4,9 +4,14 @@
 //! runs/<object key, escaped>     local copies of the chain's files
 //! db-<generation>-<nonce>/       RocksDB; always built anew
 //! links-…/  base-…/              scratch
+//! suspect                        exists if RocksDB found something damaged
 //! ```
 //! A local file is used only if the chain names it with this length and it was written to its end; everything else is removed. What
 //! is missing is downloaded, several files at a time, verified, and ingested in chain order while the rest is on its way.
+//!
+//! Whether a local file still is what was written is checked in the same manner, by its checksum, if that is not much to read, if all
+//! of it will be read anyway (the memory backend), or if RocksDB found damage: now, or when the files were last in use. Otherwise the
+//! checksums of the blocks stand guard: damage is found when it is read, never passed on, and mended by the next deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +32,7 @@ use crate::sst::{checksum, looks_complete};
 /// Files that are downloaded at the same time.
 const PARALLEL_DOWNLOADS: usize = 8;
 const RUNS: &str = "runs";
+const SUSPECT: &str = "suspect";
 /// How the names of directories begin that no later process reads.
 const SCRATCH: [&str; 3] = ["db-", "links-", "base-"];
 
@@ -67,6 +73,11 @@ impl Directory {
 
     pub(crate) fn base(&self) -> PathBuf {
         self.root.join(format!("base-{}", self.instance))
+    }
+
+    /// Where it is noted that RocksDB found something damaged.
+    pub(crate) fn suspicion(&self) -> PathBuf {
+        self.root.join(SUSPECT)
     }
 
     pub(crate) fn local(&self, object: &str) -> PathBuf {
@@ -176,16 +187,63 @@ pub(crate) fn restore(
     }
     check_order(&restore.chain)?;
     let serves = config.backend == BackendKind::RocksDb;
-    let purpose = if serves { Purpose::Serve(Arc::clone(&shared.clock)) } else { Purpose::Merge };
-    let rocks = Arc::new(Rocks::create(directory.database(), &config.tuning, purpose)?);
     let files: Vec<_> = restore.chain.iter().map(|run| (run.clone(), directory.local(&run.object.key))).collect();
-    fetch_and_ingest(config, directory, &files, &rocks)?;
+    let bytes: u64 = restore.chain.iter().map(|run| run.object.length).sum();
+    let suspicion = directory.suspicion();
+    let trust =
+        if !serves || bytes <= config.verify_bytes || suspicion.exists() { Trust::Checksum } else { Trust::Footer };
+    let rocks = match build(config, shared, directory, &files, trust) {
+        Err(StateError::Rocks { source, .. }) if trust == Trust::Footer => {
+            tracing::warn!(error = &source as &dyn std::error::Error, "a local file may be damaged, all are verified");
+            build(config, shared, directory, &files, Trust::Checksum)?
+        }
+        built => built?,
+    };
+    if trust == Trust::Checksum
+        && let Err(error) = std::fs::remove_file(&suspicion)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = %suspicion.display(), error = &error as &dyn std::error::Error, "not removed");
+    }
     let past: Arc<dyn Past> = Arc::clone(&rocks) as Arc<dyn Past>;
     if serves {
         shared.set_past(Arc::clone(&past));
         shared.ingesting.store(true, Ordering::Release);
     }
     Ok(Restored { files, past: Some(past), serving: serves.then_some(rocks) })
+}
+
+/// Why a local file is taken for what the chain names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It has its length and its end.
+    Footer,
+    /// It has its checksum.
+    Checksum,
+}
+
+/// A new database with all files, in the place of what an earlier attempt left.
+fn build(
+    config: &StoreConfig,
+    shared: &Shared,
+    directory: &Directory,
+    files: &[(RunRef, PathBuf)],
+    trust: Trust,
+) -> Result<Arc<Rocks>, StateError> {
+    let path = directory.database();
+    match std::fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StateError::local("remove directory", path, source));
+        }
+        _ => {}
+    }
+    let purpose = match config.backend {
+        BackendKind::RocksDb => Purpose::Serve(Arc::clone(&shared.clock)),
+        BackendKind::Memory => Purpose::Merge,
+    };
+    let rocks = Arc::new(Rocks::create(path, directory.suspicion(), &config.tuning, purpose)?);
+    fetch_and_ingest(config, directory, files, &rocks, trust)?;
+    Ok(rocks)
 }
 
 fn check_order(chain: &[RunRef]) -> Result<(), StateError> {
@@ -213,29 +271,30 @@ fn fetch_and_ingest(
     directory: &Directory,
     files: &[(RunRef, PathBuf)],
     rocks: &Rocks,
+    trust: Trust,
 ) -> Result<(), StateError> {
     let (tx, arrivals) = channel();
-    let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_DOWNLOADS));
+    let slots = Slots::default();
     // Dropped at the first failure, so that no download is left to meet those of the next attempt.
-    let mut downloads = tokio::task::JoinSet::new();
-    let mut missing = BTreeSet::new();
+    let mut work = tokio::task::JoinSet::new();
+    let mut awaited = BTreeSet::new();
     for (index, (run, local)) in files.iter().enumerate() {
-        if looks_complete(local, run.object.length) {
+        let is_here = looks_complete(local, run.object.length);
+        if is_here && trust == Trust::Footer {
             continue;
         }
-        missing.insert(index);
-        let (tx, slots) = (tx.clone(), Arc::clone(&slots));
+        awaited.insert(index);
+        let (tx, slots) = (tx.clone(), slots.clone());
         let (objects, object, local) = (Arc::clone(&config.objects), run.object.clone(), local.clone());
-        let download = async move {
-            let Ok(_slot) = slots.acquire().await else { return };
-            let _ = tx.send((index, download(&*objects, &object, &local).await));
+        let file = async move {
+            let _ = tx.send((index, obtain(&*objects, &object, &local, is_here, &slots).await));
         };
-        downloads.spawn_on(download, &config.runtime);
+        work.spawn_on(file, &config.runtime);
     }
     drop(tx);
     let mut next = 0;
     loop {
-        let ready = missing.first().copied().unwrap_or(files.len());
+        let ready = awaited.first().copied().unwrap_or(files.len());
         if ready > next {
             let batch: Vec<_> = files[next..ready].iter().map(|(_, local)| local.clone()).collect();
             rocks.ingest(&batch, &directory.links())?;
@@ -244,26 +303,85 @@ fn fetch_and_ingest(
         if next == files.len() {
             return Ok(());
         }
-        // Every download reports once, and there is one for every missing file.
-        let Ok((index, fetched)) = arrivals.recv() else {
+        // Every file reports once, and there is one for every one that is awaited.
+        let Ok(arrival) = arrivals.recv() else {
             return Err(StateError::ShutDown);
         };
-        fetched?;
-        missing.remove(&index);
+        for (index, obtained) in std::iter::once(arrival).chain(arrivals.try_iter()) {
+            obtained?;
+            awaited.remove(&index);
+        }
     }
 }
 
-/// Brings a file of the chain here if it is not, or not whole.
-pub(crate) fn fetch_if_missing(config: &StoreConfig, object: &ObjectRef, local: &Path) -> Result<(), StateError> {
-    if looks_complete(local, object.length) {
-        return Ok(());
+/// Bounds what happens at the same time.
+#[derive(Clone)]
+struct Slots {
+    downloads: Arc<tokio::sync::Semaphore>,
+    /// One per core.
+    checks: Arc<tokio::sync::Semaphore>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let semaphore = |permits| Arc::new(tokio::sync::Semaphore::new(permits));
+        Self { downloads: semaphore(PARALLEL_DOWNLOADS), checks: semaphore(cores) }
     }
-    let (tx, arrival) = channel();
-    let (objects, object, local) = (Arc::clone(&config.objects), object.clone(), local.to_owned());
-    config.runtime.spawn(async move {
-        let _ = tx.send(download(&*objects, &object, &local).await);
-    });
-    arrival.recv().unwrap_or(Err(StateError::ShutDown))
+}
+
+/// Makes sure that a file is here and is what the chain names: verifies it if `is_here`, downloads it otherwise.
+async fn obtain(
+    objects: &dyn ObjectStore,
+    object: &ObjectRef,
+    local: &Path,
+    is_here: bool,
+    slots: &Slots,
+) -> Result<(), StateError> {
+    if is_here {
+        let _slot = slots.checks.acquire().await.map_err(|_| StateError::ShutDown)?;
+        let path = local.to_owned();
+        let found = tokio::task::spawn_blocking(move || checksum(&path)).await.map_err(|_| StateError::ShutDown)?;
+        // One that cannot be read is no better than one that is wrong.
+        if found.is_ok_and(|found| found == (object.length, object.crc32c)) {
+            return Ok(());
+        }
+        tracing::warn!(file = %local.display(), "a local file is damaged, it is fetched anew");
+    }
+    let _slot = slots.downloads.acquire().await.map_err(|_| StateError::ShutDown)?;
+    download(objects, object, local).await
+}
+
+/// Brings files of the chain here that are not, or not whole.
+pub(crate) fn fetch_missing(config: &StoreConfig, files: &[(ObjectRef, PathBuf)]) -> Result<(), StateError> {
+    let missing = files.iter().filter(|(object, local)| !looks_complete(local, object.length));
+    obtain_all(config, missing, false)
+}
+
+/// Verifies files of the chain, and fetches those anew that are damaged.
+pub(crate) fn mend(config: &StoreConfig, files: &[(ObjectRef, PathBuf)]) -> Result<(), StateError> {
+    obtain_all(config, files.iter(), true)
+}
+
+fn obtain_all<'a>(
+    config: &StoreConfig,
+    files: impl Iterator<Item = &'a (ObjectRef, PathBuf)>,
+    is_here: bool,
+) -> Result<(), StateError> {
+    let (tx, arrivals) = channel();
+    let slots = Slots::default();
+    let mut work = tokio::task::JoinSet::new();
+    let mut expected = 0;
+    for (object, local) in files.cloned() {
+        expected += 1;
+        let (tx, slots, objects) = (tx.clone(), slots.clone(), Arc::clone(&config.objects));
+        let file = async move {
+            let _ = tx.send(obtain(&*objects, &object, &local, is_here, &slots).await);
+        };
+        work.spawn_on(file, &config.runtime);
+    }
+    drop(tx);
+    (0..expected).try_for_each(|_| arrivals.recv().unwrap_or(Err(StateError::ShutDown)))
 }
 
 async fn download(objects: &dyn ObjectStore, object: &ObjectRef, local: &Path) -> Result<(), StateError> {

@@ -45,6 +45,7 @@ pub struct Setup {
     pub base_max_runs: usize,
     pub base_min_bytes: u64,
     pub max_file_bytes: u64,
+    pub verify_bytes: u64,
     pub objects: MemoryStore,
     pub dir: PathBuf,
 }
@@ -58,6 +59,7 @@ impl Setup {
             base_max_runs: 256,
             base_min_bytes: 1 << 20,
             max_file_bytes: 256 << 20,
+            verify_bytes: 1 << 30,
             objects: MemoryStore::new(),
             dir: dir.to_owned(),
         }
@@ -74,6 +76,7 @@ impl Setup {
         config.base_max_runs = self.base_max_runs;
         config.base_min_bytes = self.base_min_bytes;
         config.max_file_bytes = self.max_file_bytes;
+        config.verify_bytes = self.verify_bytes;
         config
     }
 }

@@ -5,7 +5,7 @@ use weir_protocol::{CheckpointId, KeyGroupRange, MaxParallelism, OperatorId};
 use weir_state::{Backend, BackendKind, RestoreChain, StateError, ValueHandle, WorkerStore, hash_key};
 use weir_storage::Operation;
 
-use crate::cluster::{Cluster, Setup};
+use crate::cluster::{Cluster, Setup, wait_until};
 
 fn put(cluster: &mut Cluster, key: &str, value: u64) {
     let (subtask, hash) = cluster.subtask(key);
@@ -206,4 +206,70 @@ fn a_state_that_is_declared_after_a_checkpoint_is_loaded_and_one_that_was_let_go
             (_, other) => panic!("{backend_kind:?}: {other:?}"),
         }
     }
+}
+
+/// Flips a bit of a local file, at a place given in parts of its length.
+fn flip(file: &std::path::Path, part: usize, parts: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = bytes.len() * part / parts;
+    bytes[at] ^= 4;
+    std::fs::remove_file(file).unwrap();
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_local_file_with_a_flipped_bit_is_fetched_anew() {
+    for backend in [BackendKind::RocksDb, BackendKind::Memory] {
+        for part in 0..8 {
+            let dir = tempfile::tempdir().unwrap();
+            let setup = Setup::new(backend, dir.path());
+            let checkpoint = written(&setup);
+            flip(&local_files(&setup)[1], part, 8);
+            let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint)).unwrap();
+            check_content(&mut cluster);
+            assert_eq!(setup.objects.calls(Operation::GetFile), 1, "{backend:?}, {part}/8");
+        }
+    }
+}
+
+#[test]
+fn damage_that_is_found_when_it_is_read_is_mended_by_the_next_deployment() {
+    for part in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+        setup.verify_bytes = 0;
+        let checkpoint = written(&setup);
+        flip(&local_files(&setup)[1], part, 8);
+        // The damage is in what is read at once, or in a block that is read later, or in one that nobody reads.
+        if let Ok(mut cluster) = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint.clone())) {
+            let (subtask, hash) = cluster.subtask("only 2");
+            let read =
+                subtask.backend.value_mut(subtask.value).get(hash, &"only 2".to_owned()).map(|value| value.copied());
+            assert!(matches!(read, Ok(Some(2)) | Err(StateError::Rocks { .. })), "{part}/8: {read:?}");
+            cluster.kill();
+        }
+        let mut cluster = Cluster::deploy(&setup, 3, 1, 1, Some(checkpoint)).unwrap();
+        check_content(&mut cluster);
+        assert_eq!(setup.objects.calls(Operation::GetFile), 1, "{part}/8");
+    }
+}
+
+#[test]
+fn a_base_is_built_although_a_local_file_was_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+    let checkpoint = written(&setup);
+    setup.base_max_runs = 0;
+    let mut cluster = Cluster::deploy(&setup, 2, 1, 1, Some(checkpoint)).unwrap();
+    flip(&local_files(&setup)[1], 0, 8);
+    let store = cluster.workers[0].store.clone();
+    put(&mut cluster, "only 4", 4);
+    for (epoch, built) in [(4, 0), (5, 1)] {
+        cluster.checkpoint(epoch).unwrap();
+        cluster.acknowledge(epoch);
+        wait_until("the base is built or given up", || !store.stats().base_running);
+        assert_eq!(store.stats().bases_built, built, "the first attempt meets the damage, the second does not");
+    }
+    assert_eq!(setup.objects.calls(Operation::GetFile), 1);
+    assert_eq!(get(&mut cluster, "only 2"), Some(2));
 }
