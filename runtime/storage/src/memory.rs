@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Operation, StoreError, StoreErrorKind};
 use crate::key::{check_key, check_prefix};
+use crate::random::unique_name;
 use crate::store::{Created, Listed, ObjectStore, OpenUpload};
 
 mod faults;
@@ -232,7 +233,7 @@ impl ObjectStore for MemoryStore {
         check_key(Operation::GetFile, key, &self.name)?;
         let body = self.read(Operation::GetFile, key).await?.ok_or_else(|| self.absent(Operation::GetFile, key))?;
         let mut name = to.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
+        name.push(format!(".{}.part", unique_name()));
         let part = to.with_file_name(name);
         std::fs::write(&part, &body)
             .and_then(|()| std::fs::rename(&part, to))
