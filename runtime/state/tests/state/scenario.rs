@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use weir_protocol::RunKind;
 use weir_state::{BackendKind, Defects, MemoryBudget, RestoreChain, hash_key};
 
 use crate::cluster::{Cluster, Setup, Worker, planted};
@@ -15,8 +16,14 @@ pub struct Plan {
     pub memory: MemoryBudget,
     pub steps: u64,
     pub keys: u64,
+    /// Keys that one step in eight changes together; 0 for steps of one key only.
+    pub burst: u64,
     pub defects: Defects,
 }
+
+/// Small for thousands of keys: changes are spilled before the barrier, though not before the tables of two subtasks have some
+/// thousand entries; clean holds a fraction of them.
+const SMALL: MemoryBudget = MemoryBudget { write: 8 << 20, clean: 1 << 20, builders: 1 << 20 };
 
 pub const TINY: MemoryBudget = MemoryBudget { write: 24 << 10, clean: 6 << 10, builders: 1 << 20 };
 
@@ -30,6 +37,20 @@ struct Run {
     /// The last acknowledged checkpoint.
     saved: (RestoreChain, Model),
     keys: u64,
+    burst: u64,
+    seen: Seen,
+}
+
+/// What happened, for tests that would be worth nothing without it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Calls of maintenance that moved a slice of a layer and left the rest.
+    pub slices: u64,
+    /// Checkpoints of which an epoch has more than one run per worker.
+    pub early_runs: u64,
+    /// State was ingested into RocksDB.
+    pub ingested: bool,
+    pub restores: u64,
 }
 
 type Checked = Result<(), String>;
@@ -39,7 +60,7 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, key: &dyn std::fmt::Debug, f
 }
 
 /// Runs a scenario; says what differs from the reference.
-pub fn run(plan: Plan, seed: u64) -> Checked {
+pub fn run(plan: Plan, seed: u64) -> Result<Seen, String> {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random(seed);
     let mut setup = Setup::new(plan.backend, dir.path());
@@ -58,13 +79,15 @@ pub fn run(plan: Plan, seed: u64) -> Checked {
         generation: 1,
         saved: Default::default(),
         keys: plan.keys,
+        burst: plan.burst,
+        seen: Seen::default(),
     };
     for step in 0..plan.steps {
         run.step().map_err(|what| format!("step {step}: {what}"))?;
     }
     run.compare_all()?;
     run.cluster.kill();
-    Ok(())
+    Ok(run.seen)
 }
 
 impl Run {
@@ -79,6 +102,9 @@ impl Run {
     }
 
     fn step(&mut self) -> Checked {
+        if self.burst > 0 && self.random.chance(12) {
+            return self.change_many();
+        }
         match self.random.below(1000) {
             0..=239 => self.value(),
             240..=389 => self.text(),
@@ -87,7 +113,7 @@ impl Run {
             740..=849 => self.timer(),
             850..=889 => self.rule(),
             890..=919 => {
-                self.cluster.maintain();
+                self.maintain();
                 Ok(())
             }
             920..=934 => self.prefetch(),
@@ -96,6 +122,62 @@ impl Run {
             985..=991 => self.restore(),
             _ => self.compare_all(),
         }
+    }
+
+    fn maintain(&mut self) {
+        for worker in &mut self.cluster.workers {
+            for subtask in &mut worker.subtasks {
+                self.seen.slices += u64::from(subtask.backend.maintain());
+            }
+            self.seen.ingested |= worker.store.stats().ingesting;
+        }
+    }
+
+    /// Changes values, maps, lists and timers of thousands of keys, in batches as an operator does.
+    fn change_many(&mut self) -> Checked {
+        let removes = self.random.chance(20);
+        let keys: Vec<String> = (0..self.burst).map(|_| self.key()).collect();
+        for batch in keys.chunks(500) {
+            self.wait_for_room();
+            for key in batch {
+                let held = self.model.values.get(key).copied();
+                let at = (self.random.below(50)) as i64;
+                let (subtask, hash) = self.cluster.subtask(key);
+                let value = subtask.backend.value_mut(subtask.value).entry(hash, key).unwrap();
+                same("value", key, *value, held)?;
+                *value = (!removes).then(|| held.unwrap_or(0) + 1);
+                match *value {
+                    Some(value) => drop(self.model.values.insert(key.clone(), value)),
+                    None => drop(self.model.values.remove(key)),
+                }
+                let list = self.model.lists.entry(key.clone()).or_default();
+                let map = self.model.maps.entry(key.clone()).or_default();
+                if removes {
+                    subtask.backend.list_mut(subtask.list).clear(hash, key).unwrap();
+                    list.clear();
+                    subtask.backend.map_mut(subtask.map).remove(hash, key, &at).unwrap();
+                    map.remove(&at);
+                    subtask.backend.timers_mut(subtask.timers).delete(at, hash, key).unwrap();
+                    self.model.timers.remove(&(at, key.clone()));
+                } else {
+                    subtask.backend.list_mut(subtask.list).push(hash, key, at as u32).unwrap();
+                    list.push(at as u32);
+                    subtask.backend.map_mut(subtask.map).insert(hash, key, at, "burst".into()).unwrap();
+                    map.insert(at, "burst".into());
+                    subtask.backend.timers_mut(subtask.timers).register(at, hash, key).unwrap();
+                    self.model.timers.insert((at, key.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Maintains until no subtask must pause, as the engine does between batches.
+    fn wait_for_room(&mut self) {
+        crate::cluster::wait_until("there is room", || {
+            self.maintain();
+            !self.cluster.all().any(|subtask| subtask.backend.must_pause())
+        });
     }
 
     fn value(&mut self) -> Checked {
@@ -317,6 +399,8 @@ impl Run {
     fn checkpoint(&mut self) -> Checked {
         self.epoch += 1;
         let checkpoint = self.cluster.checkpoint(self.epoch).map_err(|error| error.to_string())?;
+        let runs = |epoch| checkpoint.chain.iter().filter(|run| run.kind == RunKind::Run && run.epoch == epoch).count();
+        self.seen.early_runs += u64::from(runs(checkpoint.epoch) > self.cluster.workers.len());
         self.saved = (checkpoint, self.model.clone());
         self.cluster.acknowledge(self.epoch);
         Ok(())
@@ -361,6 +445,7 @@ impl Run {
             .map_err(|error| format!("restore: {error}: {:?}", std::error::Error::source(&error)))?;
         std::mem::replace(&mut self.cluster, next).kill();
         self.model = model;
+        self.seen.restores += 1;
         self.compare_all()
     }
 
@@ -393,14 +478,15 @@ impl Run {
     }
 }
 
-/// Runs a plan under several seeds, or under the one that `WEIR_SEED` names, and prints the one that fails.
-pub fn check(name: &str, plan: Plan, seeds: u64) {
+/// Runs a plan under several seeds, or under the one that `WEIR_SEED` names, and prints the one that fails: by a difference, or because
+/// what is `expected` to happen did not.
+pub fn check(name: &str, plan: Plan, seeds: u64, expected: impl Fn(&Seen) -> bool) {
     let chosen = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = chosen.map_or(0..seeds, |seed: u64| seed..seed + 1);
     for seed in seeds {
         let repeat = format!("repeat with WEIR_SEED={seed} cargo test --release -p weir-state --test state {name}");
         match std::panic::catch_unwind(|| run(plan, seed)) {
-            Ok(Ok(())) => {}
+            Ok(Ok(seen)) => assert!(expected(&seen), "{seen:?}\n{repeat}"),
             Ok(Err(what)) => panic!("{what}\n{repeat}"),
             Err(panic) => {
                 eprintln!("{repeat}");
@@ -411,24 +497,42 @@ pub fn check(name: &str, plan: Plan, seeds: u64) {
 }
 
 fn plan(backend: BackendKind, memory: MemoryBudget, keys: u64) -> Plan {
-    Plan { backend, memory, steps: 2500, keys, defects: planted() }
+    Plan { backend, memory, steps: 2500, keys, burst: 0, defects: planted() }
+}
+
+/// Thousands of keys: tables in shards, layers handed over in slices.
+fn large(backend: BackendKind) -> Plan {
+    Plan { backend, memory: SMALL, steps: 150, keys: 10_000, burst: 8000, defects: planted() }
 }
 
 #[test]
 fn random_operations_match_the_model_with_everything_in_memory() {
-    check(
-        "random_operations_match_the_model_with_everything_in_memory",
-        plan(BackendKind::RocksDb, MemoryBudget::default(), 60),
-        4,
-    );
+    let plan = plan(BackendKind::RocksDb, MemoryBudget::default(), 60);
+    check("random_operations_match_the_model_with_everything_in_memory", plan, 4, |_| true);
 }
 
 #[test]
 fn random_operations_match_the_model_while_state_outgrows_memory() {
-    check("random_operations_match_the_model_while_state_outgrows_memory", plan(BackendKind::RocksDb, TINY, 200), 6);
+    let plan = plan(BackendKind::RocksDb, TINY, 200);
+    check("random_operations_match_the_model_while_state_outgrows_memory", plan, 6, |_| true);
 }
 
 #[test]
 fn random_operations_match_the_model_on_the_memory_backend() {
-    check("random_operations_match_the_model_on_the_memory_backend", plan(BackendKind::Memory, TINY, 60), 3);
+    let plan = plan(BackendKind::Memory, TINY, 60);
+    check("random_operations_match_the_model_on_the_memory_backend", plan, 3, |_| true);
+}
+
+#[test]
+fn thousands_of_keys_match_the_model_while_state_outgrows_memory() {
+    let name = "thousands_of_keys_match_the_model_while_state_outgrows_memory";
+    check(name, large(BackendKind::RocksDb), 1, |seen| {
+        seen.slices > 0 && seen.early_runs > 0 && seen.ingested && seen.restores > 0
+    });
+}
+
+#[test]
+fn thousands_of_keys_match_the_model_on_the_memory_backend() {
+    let name = "thousands_of_keys_match_the_model_on_the_memory_backend";
+    check(name, large(BackendKind::Memory), 1, |seen| seen.slices > 0 && seen.early_runs > 0 && seen.restores > 0);
 }
