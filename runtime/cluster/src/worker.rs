@@ -6,6 +6,7 @@
 mod acks;
 mod deployment;
 mod failure;
+mod memory;
 mod sample;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::message::{DeployFailure, Order, Report, TaskFailure};
 use crate::options::RunOptions;
 use crate::retry::chain;
 use deployment::Current;
+use memory::Governor;
 
 /// How long a subtask that ended because its neighbour went away waits for the neighbour's own report.
 const CAUSE_GRACE: Duration = Duration::from_millis(500);
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     epochs_tx: mpsc::UnboundedSender<EpochEnd>,
     epochs: mpsc::UnboundedReceiver<EpochEnd>,
     current: Option<Current>,
+    governor: Governor,
     /// A failure that is only a consequence, and when it is taken for the cause.
     consequence: Option<(Instant, Generation, TaskFailure)>,
 }
@@ -42,7 +45,8 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(options: RunOptions, reports: mpsc::UnboundedSender<Report>) -> Self {
         let (epochs_tx, epochs) = mpsc::unbounded_channel();
-        Self { options, reports, epochs_tx, epochs, current: None, consequence: None }
+        let governor = Governor::new(options.job.memory_bytes);
+        Self { options, reports, epochs_tx, epochs, current: None, governor, consequence: None }
     }
 
     /// Works until the coordinator is gone.
@@ -185,6 +189,17 @@ impl Worker {
         }
         if let Some(sample) = self.current.as_ref().and_then(Current::sample) {
             self.report(Report::Sample(Box::new(sample)));
+        }
+        self.govern_memory();
+    }
+
+    fn govern_memory(&mut self) {
+        let (Some(memory), Some(current)) = (&self.options.memory, &self.current) else { return };
+        let Some(used) = memory.used() else { return };
+        let was_pressed = self.governor.is_pressed();
+        current.store.squeeze(self.governor.judge(used));
+        if self.governor.is_pressed() != was_pressed {
+            memory.give_back(self.governor.is_pressed());
         }
     }
 
