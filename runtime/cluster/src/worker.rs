@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     epochs: mpsc::UnboundedReceiver<EpochEnd>,
     current: Option<Current>,
     governor: Governor,
+    /// Whether the allocator was told to give back what is freed.
+    gives_back: bool,
     /// A failure that is only a consequence, and when it is taken for the cause.
     consequence: Option<(Instant, Generation, TaskFailure)>,
 }
@@ -46,13 +48,15 @@ impl Worker {
     pub(crate) fn new(options: RunOptions, reports: mpsc::UnboundedSender<Report>) -> Self {
         let (epochs_tx, epochs) = mpsc::unbounded_channel();
         let governor = Governor::new(options.job.memory_bytes);
-        Self { options, reports, epochs_tx, epochs, current: None, governor, consequence: None }
+        Self { options, reports, epochs_tx, epochs, current: None, governor, gives_back: false, consequence: None }
     }
 
     /// Works until the coordinator is gone.
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut ticker = tokio::time::interval(self.options.sample_interval);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(memory::LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -62,6 +66,7 @@ impl Worker {
                 event = next_event(&mut self.current) => self.handle_event(event),
                 Some((generation, epoch, end)) = self.epochs.recv() => self.handle_epoch(generation, epoch, end),
                 _ = ticker.tick() => self.handle_tick(),
+                _ = looks.tick() => self.govern_memory(),
             }
         }
         self.end().await;
@@ -190,16 +195,22 @@ impl Worker {
         if let Some(sample) = self.current.as_ref().and_then(Current::sample) {
             self.report(Report::Sample(Box::new(sample)));
         }
-        self.govern_memory();
     }
 
     fn govern_memory(&mut self) {
-        let (Some(memory), Some(current)) = (&self.options.memory, &self.current) else { return };
+        let Some(memory) = &self.options.memory else { return };
         let Some(used) = memory.used() else { return };
-        let was_pressed = self.governor.is_pressed();
-        current.store.squeeze(self.governor.judge(used));
-        if self.governor.is_pressed() != was_pressed {
-            memory.give_back(self.governor.is_pressed());
+        let imminent = self.current.as_ref().map_or(0, |current| current.store.imminent_bytes() as u64);
+        let before = self.governor.squeeze();
+        let squeeze = self.governor.judge(used + imminent);
+        if let Some(current) = &self.current {
+            current.store.squeeze(squeeze);
+        }
+        // What shrinks frees memory that is of no use within the process.
+        let shrinks = squeeze.clean < before.clean;
+        if shrinks != self.gives_back {
+            self.gives_back = shrinks;
+            memory.give_back(shrinks);
         }
     }
 

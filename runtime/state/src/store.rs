@@ -223,6 +223,14 @@ impl WorkerStore {
         self.inner.shared.squeeze(squeeze);
     }
 
+    /// Bytes that the store may take within milliseconds, whatever its budgets say: the changes that are spilled or sealed next are there
+    /// twice while they are encoded.
+    pub fn imminent_bytes(&self) -> usize {
+        let shared = &self.inner.shared;
+        let changes = shared.write_bytes.load(Ordering::Relaxed).min(shared.write_budget() / 2);
+        changes.saturating_sub(shared.encoded_bytes.load(Ordering::Relaxed))
+    }
+
     /// Takes what a subtask sealed at its barrier. O(1), and waits for nobody.
     pub fn submit(&self, epoch: CheckpointId, sealed: SealedSubtask) {
         self.inner.last_epoch.fetch_max(epoch.0, Ordering::Relaxed);
