@@ -199,7 +199,7 @@ fn main() {
     std::fs::create_dir_all(&dir).expect("a directory");
     let mut counter: Box<dyn Counter> = match who.as_str() {
         "weir" => Box::new(Weir::open(&dir, tuning())),
-        "bare" => Box::new(BareLoop::open(&dir.join("db"), &tuning(), 64 << 20)),
+        "bare" => Box::new(BareLoop::open(&dir.join("db"), &tuning(), (number("memory_mb", 64) << 17) as usize)),
         other => panic!("who={other}: weir or bare"),
     };
     let fill = Instant::now();

@@ -18,18 +18,22 @@ pub enum BackendKind {
 /// Bytes a store may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// Changes since the last barrier, and sealed ones that are being written.
+    /// Changes and the cache together. Changes come first: the cache has what they leave.
+    pub total: usize,
+    /// Changes since the last barrier, and sealed ones that are being written, at most.
     pub write: usize,
-    /// The cache of values that RocksDB holds too. The memory backend and timers know no bound.
-    pub clean: usize,
     /// Changes that are encoded and wait for the disk, base building, RocksDB's own tables. Beyond it they count as changes.
     pub builders: usize,
 }
 
 impl MemoryBudget {
-    /// Splits one number: half for the cache, three eighths for changes, the rest for builders.
-    pub fn split(total: usize) -> Self {
-        Self { write: total / 8 * 3, clean: total / 2, builders: total / 8 }
+    /// Splits one number: an eighth for builders, an eighth of the rest for the cache whatever happens.
+    ///
+    /// Changes have precedence because a key that was changed is found among the changes, as in the cache; and the more of them are
+    /// written together, the less compaction costs.
+    pub fn split(bytes: usize) -> Self {
+        let total = bytes / 8 * 7;
+        Self { total, write: total / 8 * 7, builders: bytes / 8 }
     }
 }
 
@@ -80,7 +84,7 @@ impl Default for RocksTuning {
             compress: false,
             block_cache: 0,
             universal: false,
-            level0_files: 4,
+            level0_files: 10,
             level_base: 256 << 20,
             file_bytes: 64 << 20,
             threads: 2,

@@ -134,6 +134,13 @@ impl Shared {
         of(self.budget.write, &self.squeezed_write)
     }
 
+    /// Bytes that the cache may take now: what changes leave.
+    fn clean_budget(&self) -> usize {
+        let MemoryBudget { total, write, .. } = self.budget;
+        let left = total.saturating_sub(self.write_bytes.load(Ordering::Relaxed)).max(total.saturating_sub(write));
+        of(left, &self.squeezed_clean)
+    }
+
     pub(crate) fn squeeze(&self, squeeze: Squeeze) {
         self.squeezed_write.store(squeeze.write, Ordering::Relaxed);
         self.squeezed_clean.store(squeeze.clean, Ordering::Relaxed);
@@ -142,7 +149,7 @@ impl Shared {
 
     /// True while clean holds more than its share and may shrink.
     pub(crate) fn clean_is_over(&self) -> bool {
-        self.evicts && self.clean_bytes.load(Ordering::Relaxed) > of(self.budget.clean, &self.squeezed_clean)
+        self.evicts && self.clean_bytes.load(Ordering::Relaxed) > self.clean_budget()
     }
 }
 

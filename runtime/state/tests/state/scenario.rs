@@ -23,9 +23,9 @@ pub struct Plan {
 
 /// Small for thousands of keys: changes are spilled before the barrier, though not before the tables of two subtasks have some
 /// thousand entries; clean holds a fraction of them.
-const SMALL: MemoryBudget = MemoryBudget { write: 8 << 20, clean: 1 << 20, builders: 1 << 20 };
+const SMALL: MemoryBudget = MemoryBudget { total: 9 << 20, write: 8 << 20, builders: 1 << 20 };
 
-pub const TINY: MemoryBudget = MemoryBudget { write: 24 << 10, clean: 6 << 10, builders: 1 << 20 };
+pub const TINY: MemoryBudget = MemoryBudget { total: 30 << 10, write: 24 << 10, builders: 1 << 20 };
 
 struct Run {
     cluster: Cluster,
