@@ -24,7 +24,10 @@ use crate::spec::{
 };
 use crate::uri::StorageUri;
 
+mod pod;
 mod restore;
+
+pub use pod::RESERVED_ENV;
 
 /// The namespace and the owner of a job that `weir run` runs.
 pub const LOCAL: &str = "local";
@@ -73,6 +76,10 @@ impl Checks {
             self.u32("spec.maxParallelism", spec.max_parallelism, defaults::MAX_PARALLELISM, &bounds::MAX_PARALLELISM);
         let worker = self.worker(&spec.worker.clone().unwrap_or_default());
         let parallelism = self.parallelism(workers, worker.slots, max_parallelism);
+        let disk_class = spec.worker.as_ref().and_then(|worker| worker.disk_class.as_deref());
+        let disk_class = self.optional_text("spec.worker.diskClass", disk_class, &form::CLASS);
+        let pod = spec.pod.clone().unwrap_or_default();
+        self.refused.extend(pod::check_pod(&pod));
         let backend = spec.state.clone().unwrap_or_default().backend.unwrap_or_default();
         let storage = self.storage(spec.storage.as_ref());
         let checkpoint = self.checkpoint(&spec.checkpoint.clone().unwrap_or_default());
@@ -103,6 +110,8 @@ impl Checks {
             restart,
             restore_from,
             restart_nonce,
+            disk_class,
+            pod,
             wishes: Wishes {
                 desired_state: spec.desired_state.unwrap_or_default(),
                 deletion_policy: spec.deletion_policy.unwrap_or_default(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::duration::Duration;
 use crate::name::JobName;
-use crate::spec::{CheckpointMode, DeletionPolicy, DesiredState, RestartStrategy, SavepointSpec, StateBackend};
+use crate::spec::{CheckpointMode, DeletionPolicy, DesiredState, PodSpec, RestartStrategy, SavepointSpec, StateBackend};
 use crate::uri::StorageUri;
 
 /// The version of [`ResolvedJob`]'s stored form.
@@ -60,9 +60,19 @@ pub struct ResolvedJob {
     pub restore_from: Option<RestoreFrom>,
     /// The last restart that was asked for.
     pub restart_nonce: Option<u64>,
+    /// Storage class of the workers' local disks; `None` for the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_class: Option<String>,
+    /// Where pods run and what they are given. Not read by the runtime.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pod: PodSpec,
     /// The wishes that change nothing in what runs.
     #[serde(default)]
     pub wishes: Wishes,
+}
+
+fn is_default(pod: &PodSpec) -> bool {
+    *pod == PodSpec::default()
 }
 
 /// What is asked of whoever runs the job, and does not make it another revision.
