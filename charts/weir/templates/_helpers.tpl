@@ -38,35 +38,62 @@ any: true
 {{- end -}}
 
 {{/*
-What the operator may do wherever StreamJobs are. No Secret can be read there: certificates are created under a new name and are
-collected with their owner.
+What the operator may do wherever StreamJobs are: operator/src/permissions.rs, held by a test. No Secret can be read there: certificates are
+created under new names and are collected with their owner.
 */}}
 {{- define "weir.jobRules" -}}
 - apiGroups: [weir.dev]
   resources: [streamjobs]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, patch, watch]
 - apiGroups: [weir.dev]
   resources: [streamjobs/status]
   verbs: [patch]
+# Where owner references are checked: owning objects on the job's behalf.
+- apiGroups: [weir.dev]
+  resources: [streamjobs/finalizers]
+  verbs: [update]
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, get, list, patch, watch]
 - apiGroups: [""]
-  resources: [services, configmaps]
-  verbs: [get, list, watch, create, patch, delete]
+  resources: [services]
+  verbs: [create, get, list, patch, watch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, get, list, patch, watch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, delete, get, list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [create, delete, list, watch]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
+# Whether a service account is labelled for jobs.
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get]
+# Why no pod could be created: quota, limits, admission.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{/* What it may do with the cluster itself. An operator of one namespace does without. */}}
+{{- define "weir.clusterRules" -}}
+# Whether the node of a silent pod is gone.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get]
+# Whether a job goes because its namespace does.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end -}}
