@@ -23,7 +23,6 @@ const SETS: [(&str, &[&str]); 4] = [
             "metrics.podMonitor.labels.release=prometheus",
             "metrics.prometheusRule.enabled=true",
             "metrics.prometheusRule.runbookUrl=https://docs.example/runbook.md",
-            "metrics.dashboard.enabled=true",
             "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring",
         ],
     ),
@@ -90,6 +89,44 @@ fn the_chart_renders_as_the_snapshots_say() {
              --release -p weir-api --test kubernetes chart, and look at the difference"
         );
     }
+}
+
+#[test]
+fn the_dashboard_is_the_one_of_the_file() {
+    let is_dashboard = |object: &Value| object["metadata"]["name"] == "weir-operator-dashboard";
+    let map = objects(&["metrics.dashboard.enabled=true"]).into_iter().find(is_dashboard).unwrap();
+    assert_eq!(
+        map["data"]["weir.json"].as_str().unwrap().trim_end(),
+        read("charts/weir/dashboards/weir.json").trim_end()
+    );
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+}
+
+/// Helm shows the notes after an installation only; as comments in a template it renders them without one.
+#[test]
+fn the_notes_say_the_next_command() {
+    let copy = std::env::temp_dir().join(format!("weir-chart-{}", std::process::id()));
+    run(Command::new("cp").arg("-r").arg(repository("charts/weir")).arg(&copy)).unwrap();
+    let notes: String = read("charts/weir/templates/NOTES.txt").lines().map(|line| format!("# {line}\n")).collect();
+    std::fs::write(copy.join("templates/notes.yaml"), format!("{notes}kind: Notes\n")).unwrap();
+    let rendered = |settings: &[&str]| {
+        let mut command = Command::new(&*HELM);
+        command.args(["template", "weir", "--namespace", "weir-system", "--kube-version", "1.34.0"]).arg(&copy);
+        run(command.args(settings.iter().flat_map(|setting| ["--set", setting]))).unwrap()
+    };
+    let (everywhere, one) = (rendered(&[]), rendered(&["watchNamespace=team-a", "crds.enabled=false"]));
+    std::fs::remove_dir_all(&copy).unwrap();
+    let job = "examples/kubernetes/bids-per-auction.yaml";
+    assert!(repository(job).exists());
+    for (text, words) in [
+        (&everywhere, "kubectl -n weir-system rollout status deployment/weir-operator\n".to_owned()),
+        (&everywhere, format!("kubectl apply -f {job}\n")),
+        (&one, format!("kubectl -n team-a apply -f {job}\n")),
+        (&one, "kubectl apply -f crds/\n".to_owned()),
+    ] {
+        assert!(text.contains(&words), "{words:?} is not in the notes");
+    }
+    assert!(!everywhere.contains("crds.enabled is false"));
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// What a manifest's reader, or else resolving as the Weir operator does, says against it.
-fn refusal(text: &str) -> Option<String> {
+pub(crate) fn refusal(text: &str) -> Option<String> {
     let mut job = match yaml::from_str("case.yaml", text) {
         Ok(job) => job,
         Err(refused) => return Some(refused.to_string()),
@@ -98,7 +98,7 @@ fn refusal(text: &str) -> Option<String> {
 }
 
 /// What an API server says against it: the schema's structure under strict validation, and only then its rules.
-fn api_server(object: &Value, old: Option<&Value>) -> String {
+pub(crate) fn api_server(object: &Value, old: Option<&Value>) -> String {
     let schema = crd::schema();
     let mut said = Vec::new();
     structure(&schema, object, "", &mut said);

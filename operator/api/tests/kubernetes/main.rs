@@ -11,6 +11,22 @@ mod monitoring;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[test]
+fn every_example_for_a_cluster_is_taken() {
+    let mut jobs = 0;
+    for entry in std::fs::read_dir(repository("examples/kubernetes")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("kind: StreamJob") {
+            jobs += 1;
+            assert_eq!(hostile::refusal(&text), None, "{}", path.display());
+            let object: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+            assert_eq!(hostile::api_server(&object, None), "", "{}", path.display());
+        }
+    }
+    assert!(jobs > 0);
+}
+
 /// A file of the repository.
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
