@@ -150,3 +150,32 @@ fn promtool_reads_every_expression_of_the_dashboard() {
     std::fs::remove_file(&path).unwrap();
     checked.unwrap();
 }
+
+/// The words that the Weir operator's code says in conditions and events, found by how they are said.
+#[test]
+fn the_runbook_has_every_reason_that_the_operator_says() {
+    let said = Regex::new(r#"(?:degraded|not_ready|progressing|tell|warn|give_up)\((?:\s*deployed,)?\s*"([A-Z]\w+)""#).unwrap();
+    let title = Regex::new(r#"Reason::\w+(?: \| Reason::\w+)* => "(\w+)""#).unwrap();
+    let mut words = BTreeSet::new();
+    for source in sources(&repository("operator/src")) {
+        words.extend(said.captures_iter(&source).map(|found| found[1].to_owned()));
+        words.extend(title.captures_iter(&source).map(|found| found[1].to_owned()));
+    }
+    assert!(words.len() > 40, "{words:?}");
+    let runbook = read("docs/operations/runbook.md");
+    let missing: Vec<&String> = words.iter().filter(|word| !runbook.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations/runbook.md does not know {missing:?}");
+}
+
+fn sources(folder: &std::path::Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    texts
+}
