@@ -30,7 +30,7 @@ use crate::shared::Shared;
 use base::Ownership;
 use build::BuilderMessage;
 use keep::KeeperMessage;
-use ledger::{BasePolicy, BuildJob, Ledger};
+use ledger::{BasePolicy, Ledger};
 
 /// Called once with what an epoch came to.
 pub type Done = Box<dyn FnOnce(Result<EpochResult, StateError>) + Send>;
@@ -217,24 +217,23 @@ impl WorkerStore {
         self.inner.finish_epochs();
     }
 
-    /// Takes what a subtask sealed at its barrier. O(1).
+    /// Takes what a subtask sealed at its barrier. O(1), and waits for nobody.
     pub fn submit(&self, epoch: CheckpointId, sealed: SealedSubtask) {
         self.inner.last_epoch.fetch_max(epoch.0, Ordering::Relaxed);
-        self.build(|ledger| ((), ledger.submit(epoch, sealed)));
-        self.inner.finish_epochs();
+        self.tell_builder(BuilderMessage::Submit(epoch, sealed));
     }
 
     pub(crate) fn submit_early(&self, sealed: SealedSubtask) {
-        self.build(|ledger| ((), ledger.submit_early(sealed)));
+        self.tell_builder(BuilderMessage::SubmitEarly(sealed));
     }
 
     /// Gives an epoch up: it will not become a checkpoint. Its runs stay in the chain and belong to the next one.
     pub fn abort_epoch(&self, epoch: CheckpointId) {
-        let done = self.build(|ledger| ledger.abort(epoch));
+        let done = self.inner.ledger.lock().take_done(epoch);
+        self.tell_builder(BuilderMessage::Abort(epoch));
         if let Some(done) = done {
             done(Err(StateError::Aborted { epoch }));
         }
-        self.inner.finish_epochs();
     }
 
     /// Says that the checkpoint of `epoch` exists: its journal entry is written. Starts a base when one is due, and lets go of local
@@ -360,16 +359,11 @@ impl WorkerStore {
         }
     }
 
-    /// Gives the builder what `step` numbers. The ledger stays locked until then, so that nobody's later number overtakes.
-    fn build<T, J: IntoIterator<Item = BuildJob>>(&self, step: impl FnOnce(&mut Ledger) -> (T, J)) -> T {
-        let mut ledger = self.inner.ledger.lock();
-        let (result, jobs) = step(&mut ledger);
-        for job in jobs {
-            if self.builder.send(BuilderMessage::Build(job)).is_err() {
-                ledger.fail(StateError::ShutDown);
-            }
+    fn tell_builder(&self, message: BuilderMessage) {
+        if self.builder.send(message).is_err() {
+            self.inner.ledger.lock().fail(StateError::ShutDown);
+            self.inner.finish_epochs();
         }
-        result
     }
 }
 

@@ -1,4 +1,7 @@
 //! The builder: one thread that turns sealed layers into runs, in the order they were sealed.
+//!
+//! Subtasks hand over what they seal in a message, so that none of them ever waits for the ledger, and it is the builder that enters it
+//! there: a run gets its number from the thread that builds it next, and nobody can come in between.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rocksdb::Options;
+use weir_protocol::CheckpointId;
 
+use crate::backend::SealedSubtask;
 use crate::error::StateError;
 use crate::layers::SealedPart;
 use crate::rocks::file_options;
@@ -22,19 +27,31 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 pub(super) enum BuilderMessage {
-    Build(BuildJob),
+    /// What a subtask sealed at the barrier of an epoch.
+    Submit(CheckpointId, SealedSubtask),
+    /// What a subtask spilled before its barrier.
+    SubmitEarly(SealedSubtask),
+    /// An epoch will not become a checkpoint.
+    Abort(CheckpointId),
     Stop,
 }
 
-pub(super) fn start(inner: Arc<Inner>, jobs: Receiver<BuilderMessage>) -> Result<JoinHandle<()>, StateError> {
+pub(super) fn start(inner: Arc<Inner>, messages: Receiver<BuilderMessage>) -> Result<JoinHandle<()>, StateError> {
     let run = move || {
         let _guard = Indispensable(Arc::clone(&inner));
         let options = file_options(&inner.config.tuning);
-        while let Ok(BuilderMessage::Build(job)) = jobs.recv() {
+        while let Ok(message) = messages.recv() {
             if inner.is_stopping() {
                 return;
             }
-            build(&inner, &options, job);
+            let jobs = match message {
+                BuilderMessage::Submit(epoch, sealed) => inner.ledger.lock().submit(epoch, sealed),
+                BuilderMessage::SubmitEarly(sealed) => inner.ledger.lock().submit_early(sealed),
+                BuilderMessage::Abort(epoch) => inner.ledger.lock().abort(epoch),
+                BuilderMessage::Stop => return,
+            };
+            inner.finish_epochs();
+            jobs.into_iter().for_each(|job| build(&inner, &options, job));
         }
     };
     let thread = std::thread::Builder::new().name("weir-state-build".into());

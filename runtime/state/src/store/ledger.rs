@@ -183,10 +183,16 @@ impl Ledger {
         jobs
     }
 
+    /// Who is to be told what becomes of an epoch; nobody else is told then.
+    pub(crate) fn take_done(&mut self, epoch: CheckpointId) -> Option<Done> {
+        self.epochs.get_mut(&epoch)?.done.take()
+    }
+
     /// Closes an epoch that will not become a checkpoint; what was submitted is built and stays in the chain.
-    pub(crate) fn abort(&mut self, epoch: CheckpointId) -> (Option<Done>, Vec<BuildJob>) {
+    pub(crate) fn abort(&mut self, epoch: CheckpointId) -> Vec<BuildJob> {
         let jobs = self.flush_through(epoch);
-        (self.epochs.remove(&epoch).and_then(|open| open.done), jobs)
+        self.epochs.remove(&epoch);
+        jobs
     }
 
     /// Makes runs of everything that a subtask has submitted so far, and of what must be built before.

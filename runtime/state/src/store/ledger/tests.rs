@@ -57,9 +57,7 @@ fn an_abort_does_not_number_a_newer_layer_before_an_older_one() {
     ledger.begin(second, 2, 0, Box::new(drop));
     let mut jobs = ledger.submit(first, subtasks.seal(7));
     jobs.extend(ledger.submit(second, subtasks.seal(7)));
-    let (done, aborted) = ledger.abort(second);
-    assert!(done.is_some());
-    jobs.extend(aborted);
+    jobs.extend(ledger.abort(second));
     jobs.extend(ledger.submit(first, subtasks.seal(8)));
     assert_eq!(subtasks.order(jobs), [(7, 1), (7, 2), (8, 1)]);
 }
@@ -112,7 +110,7 @@ proptest! {
                 }
                 Event::Seal(_) => {}
                 Event::Spill(subtask) => jobs.extend(ledger.submit_early(subtasks.seal(subtask))),
-                Event::Abort(back) if back < begun => jobs.extend(ledger.abort(CheckpointId(begun - back)).1),
+                Event::Abort(back) if back < begun => jobs.extend(ledger.abort(CheckpointId(begun - back))),
                 Event::Abort(_) => {}
             }
         }
