@@ -8,7 +8,7 @@ pause_version=1
 debian=bookworm
 
 components=(etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
-debian_packages=(containerd runc containernetworking-plugins iptables conntrack ethtool socat debootstrap)
+debian_packages=(containerd runc containernetworking-plugins iptables conntrack ethtool socat debootstrap openssl ca-certificates gcc libc6-dev)
 
 # tool NAME: where the program is.
 tool() {
@@ -33,7 +33,7 @@ built() {
   exec {build_lock}>"$target.lock"
   flock "$build_lock"
   if [[ ! -d $target ]]; then
-    printf 'kubernetes: building %s %s, once\n' "$what" "$version" >&2
+    printf '%s: building %s %s, once\n' "$name" "$what" "$version" >&2
     scratch=$(mktemp -d)
     mkdir "$scratch/out"
     if ! (cd "$scratch" && "$@") </dev/null >"$scratch/log" 2>&1; then
@@ -74,17 +74,22 @@ install_packages() {
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
   done
   ((${#missing[@]} > 0)) || return 0
-  have_apt
-  printf 'kubernetes: apt-get install %s\n' "${missing[*]}" >&2
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
+  command -v apt-get >/dev/null 2>&1 || die "missing on this machine: ${missing[*]} (Debian's names)"
+  printf '%s: apt-get install %s\n' "$name" "${missing[*]}" >&2
+  local sudo=()
+  if ((EUID != 0)); then sudo=(sudo -n); fi
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
   "${apt[@]}" update </dev/null >&2 || true
   # Debian's containerd may be started by its package; ours is a process of our own, with its own folders and socket.
   "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >&2 || die "apt-get install failed: ${missing[*]}"
 }
 
-have_apt() {
-  command -v apt-get >/dev/null 2>&1 || die "missing on this machine: ${debian_packages[*]} (Debian's names)"
-  ((EUID == 0)) || die "installing Debian packages needs root"
+# become_root COMMAND…: calls this script again as root, unless it runs as root.
+become_root() {
+  ((EUID != 0)) || return 0
+  command -v sudo >/dev/null 2>&1 || die "\`$1\` needs root and there is no sudo"
+  sudo -n true 2>/dev/null || die "\`$1\` needs root"
+  exec sudo -n --preserve-env=HOME,XDG_CACHE_HOME,WEIR_CLUSTER,WEIR_TEST_RUN,TMPDIR "$0" "$@"
 }
 
 go_build() { CGO_ENABLED=0 nice -n 10 go build -trimpath "$@"; }

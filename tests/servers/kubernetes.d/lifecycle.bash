@@ -15,6 +15,7 @@ up() {
   trap 'exit 130' INT TERM HUP
   rm -rf "$logs"
   mkdir -p "$cluster/node" "$logs"
+  printf '%s' "${WEIR_TEST_RUN:-}" >"$cluster/run"   # whose it is, for `down-if`
   save_kernel_settings
   make_cgroups
   write_certificates
@@ -27,7 +28,6 @@ up() {
 
 # What cannot be had on every machine, said before anything is changed.
 needs_of_a_node() {
-  ((EUID == 0)) || die "a cluster needs root"
   local missing
   for missing in containerd runc iptables conntrack openssl nsenter unshare; do
     command -v "$missing" >/dev/null 2>&1 || die "there is no $missing: run \`$0 install\` first"
@@ -107,7 +107,7 @@ down() { # [quietly]
   restore_kernel_settings
   # Whatever of ours is mounted here and not in the namespaces would be a mistake; deleting through a mount would be a worse one.
   if grep -qF " $cluster/" /proc/self/mountinfo; then die "something is still mounted under $cluster"; fi
-  rm -rf "$cluster/node" "$cluster/node.pid" "$cluster/ready" "$cluster/check" "$pki" "$configs" "$cluster/admin.kubeconfig"
+  rm -rf "$cluster/node" "$cluster/node.pid" "$cluster/ready" "$cluster/check" "$cluster/run" "$pki" "$configs" "$cluster/admin.kubeconfig"
   if [[ ${1:-} != quietly ]]; then printf 'kubernetes: down; the logs are in %s\n' "$logs" >&2; fi
 }
 
