@@ -82,6 +82,11 @@ impl Cluster {
         self.directory.join("logs")
     }
 
+    /// Where everything of it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> Answer {
         run(&self.script, &[&["kubectl"], arguments].concat(), None)

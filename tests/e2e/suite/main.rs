@@ -6,13 +6,26 @@
 
 mod cluster;
 mod command;
+mod faults;
+mod job;
 mod ledger;
+mod lifecycle;
 mod plain;
 mod runner;
 
 use runner::Test;
 
-const TESTS: &[Test] = &[Test { name: "plain::a_pod_that_is_killed_loses_and_repeats_nothing", run: plain::kills }];
+const TESTS: &[Test] = &[
+    Test { name: "plain::a_pod_that_is_killed_loses_and_repeats_nothing", run: plain::kills },
+    Test { name: "lifecycle::a_job_runs_and_shows_its_checkpoints", run: lifecycle::runs },
+    Test { name: "lifecycle::a_suspended_job_goes_on_where_it_stopped", run: lifecycle::suspends_and_resumes },
+    Test { name: "lifecycle::a_rescaled_job_loses_and_repeats_nothing", run: lifecycle::rescales },
+    Test { name: "lifecycle::an_upgraded_job_loses_and_repeats_nothing", run: lifecycle::upgrades },
+    Test { name: "lifecycle::a_finished_job_stays_finished", run: lifecycle::finishes },
+    Test { name: "lifecycle::a_deleted_job_leaves_what_its_policy_says", run: lifecycle::deletes },
+    Test { name: "faults::deleted_pods_lose_and_repeat_nothing", run: faults::deleted_pods },
+    Test { name: "faults::killed_processes_lose_and_repeat_nothing", run: faults::killed_processes },
+];
 
 fn main() -> std::process::ExitCode {
     runner::main(TESTS)
