@@ -92,6 +92,11 @@ impl Cluster {
         run(&self.script, &[&["kubectl"], arguments].concat(), None)
     }
 
+    /// Runs kubectl with something on its standard input.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Answer {
+        run(&self.script, &[&["kubectl"], arguments].concat(), Some(input))
+    }
+
     /// Runs kubectl, and panics with what it said if it fails.
     pub fn must(&self, arguments: &[&str]) -> String {
         let answer = self.kubectl(arguments);

@@ -7,6 +7,7 @@
 mod cluster;
 mod command;
 mod faults;
+mod hostile;
 mod job;
 mod ledger;
 mod lifecycle;
@@ -23,6 +24,8 @@ const TESTS: &[Test] = &[
     Test { name: "lifecycle::an_upgraded_job_loses_and_repeats_nothing", run: lifecycle::upgrades },
     Test { name: "lifecycle::a_finished_job_stays_finished", run: lifecycle::finishes },
     Test { name: "lifecycle::a_deleted_job_leaves_what_its_policy_says", run: lifecycle::deletes },
+    Test { name: "hostile::the_api_server_refuses_most_of_them", run: hostile::refused_by_the_api_server },
+    Test { name: "hostile::the_operator_says_what_is_wrong_with_the_others", run: hostile::refused_by_the_operator },
     Test { name: "faults::deleted_pods_lose_and_repeat_nothing", run: faults::deleted_pods },
     Test { name: "faults::killed_processes_lose_and_repeat_nothing", run: faults::killed_processes },
 ];
