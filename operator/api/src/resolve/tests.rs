@@ -389,7 +389,8 @@ fn value_of(schema: &Value, text: &str) -> Value {
 #[test]
 fn a_pod_says_the_same_however_its_defaults_are_written() {
     let plain = resolve(&job(json!({})), Surface::Cluster).unwrap();
-    let written = json!({ "imagePullPolicy": "IfNotPresent", "labels": {}, "nodeSelector": {}, "env": [], "tolerations": [] });
+    let written =
+        json!({ "imagePullPolicy": "IfNotPresent", "labels": {}, "nodeSelector": {}, "env": [], "tolerations": [] });
     assert_eq!(resolve(&job(json!({ "pod": written })), Surface::Cluster).unwrap(), plain);
 }
 
@@ -406,14 +407,18 @@ fn a_pod_is_closed_and_takes_nothing_that_is_ours() {
     }
     assert_eq!(refused(variable("1A")).len(), 1);
     assert_eq!(
-        refused(json!({ "env": [{ "name": "A", "secretName": "../s", "key": "k" }, { "name": "A", "secretName": "s", "key": "/" }] })),
+        refused(
+            json!({ "env": [{ "name": "A", "secretName": "../s", "key": "k" }, { "name": "A", "secretName": "s", "key": "/" }] })
+        ),
         [
             "spec.pod.env[0].secretName: found \"../s\"",
             "spec.pod.env[1].key: found \"/\"",
             "spec.pod.env[1].name: found \"A\"",
         ]
     );
-    for label in ["weir.dev/job", "app.kubernetes.io/component", "a.k8s.io/x", "statefulset.kubernetes.io/pod-name", "a/b/c"] {
+    for label in
+        ["weir.dev/job", "app.kubernetes.io/component", "a.k8s.io/x", "statefulset.kubernetes.io/pod-name", "a/b/c"]
+    {
         assert_eq!(refused(json!({ "labels": { label: "x" } })).len(), 1, "{label}");
     }
     assert_eq!(refused(json!({ "labels": { "team": "a", "example.org/x": "" } })), Vec::<String>::new());
