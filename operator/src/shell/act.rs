@@ -31,6 +31,9 @@ use crate::names::{Component, FINALIZER, Job, MANAGER};
 /// How often the status of a job that runs is written if nothing but its checkpoints changed.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
+/// The reason of events that checkpoints were kept although the job says Delete.
+const KEPT: &str = "CheckpointsKept";
+
 /// Why a plan was not carried out to its end. The next look decides anew.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
@@ -108,6 +111,9 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
         context.wake(&job.namespace, &job.name);
     }
     for notice in if worked.is_ok() { notices } else { Vec::new() } {
+        if notice.reason == KEPT {
+            context.metrics.kept("deadline");
+        }
         tell(context, object, notice).await;
         sent = true;
     }
@@ -260,7 +266,7 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
                 name: Some(job.namespace.clone()),
                 ..ObjectReference::default()
             };
-            let event = event(Notice { warning: true, reason: "CheckpointsKept".to_owned(), note: words });
+            let event = event(Notice { warning: true, reason: KEPT.to_owned(), note: words });
             if let Err(error) = context.recorder.publish(&event, &regarding).await {
                 tracing::debug!(%error, "an event was not taken");
             }

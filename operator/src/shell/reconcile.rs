@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weir_api::StreamJob;
 
@@ -47,7 +46,6 @@ pub async fn reconcile(object: Arc<StreamJob>, context: Arc<Context>) -> Result<
 
 async fn look(object: &StreamJob, context: &Arc<Context>) -> Result<(bool, Duration), LookError> {
     let world = observe(context, object).await.map_err(LookError::Observe)?;
-    let is_going = world.deleting.is_some() && !world.finalizer;
     let uid = world.job.uid.clone();
     let begun = Instant::now();
     let plan = decide(&world);
@@ -55,10 +53,6 @@ async fn look(object: &StreamJob, context: &Arc<Context>) -> Result<(bool, Durat
     let again = plan.again;
     let sent = act(context, object, world, plan).await.map_err(LookError::Act)?;
     context.with(&uid, |memory| memory.errors = 0);
-    if is_going {
-        context.metrics.forget(&object.namespace().unwrap_or_default(), &object.name_any());
-        context.forget(&uid);
-    }
     Ok((sent, again))
 }
 

@@ -112,6 +112,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         });
     let result = tokio::select! {
         () = looks => Err(RunError::Controller),
+        () = context.tidy() => Err(RunError::Controller),
         () = leadership.keep() => Err(RunError::Leadership),
         _ = asked_to_go.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
