@@ -20,6 +20,7 @@ use super::authority::IssuerError;
 use super::context::Context;
 use super::control;
 use super::observe::{code, stateful_set};
+use super::stores::trim_stateful_set;
 use crate::build::config::config_name;
 use crate::build::task::{build_check_pod, build_delete_pod};
 use crate::build::{
@@ -192,7 +193,8 @@ async fn deploy(context: &Context, job: &Job, mut deployment: Deployment) -> Res
     let built = build_stateful_set(job, &deployment);
     let applied = apply(client, job, built, live.as_ref().map(|live| &live.metadata)).await;
     match applied.map_err(|error| counted(context, error))? {
-        Some(written) => {
+        Some(mut written) => {
+            trim_stateful_set(&mut written);
             context.with(&job.uid, |memory| {
                 memory.written = Some(written);
                 memory.written_at = Some(Instant::now());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodTemplateSpec, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
@@ -51,16 +51,17 @@ pub fn controller(
     let (jobs, writer) = reflector::store();
     let main = watcher(api::<StreamJob>(client, namespace), watcher::Config::default())
         .default_backoff()
+        .modify(trim_job)
         .reflect(writer)
         .applied_objects()
         // Our own status must not wake us; a deletion and a finalizer must.
         .predicate_filter(predicates::generation.combine(predicates::finalizers).combine(deletion), Default::default());
-    let (stateful_sets, stateful_set_events) = reflected::<StatefulSet>(client, namespace);
-    let (pods, pod_events) = reflected::<Pod>(client, namespace);
-    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace);
-    let (services, service_events) = reflected::<PartialObjectMeta<Service>>(client, namespace);
-    let (budgets, budget_events) = reflected::<PartialObjectMeta<PodDisruptionBudget>>(client, namespace);
-    let (policies, policy_events) = reflected::<PartialObjectMeta<NetworkPolicy>>(client, namespace);
+    let (stateful_sets, stateful_set_events) = reflected::<StatefulSet>(client, namespace, trim_stateful_set);
+    let (pods, pod_events) = reflected::<Pod>(client, namespace, trim_pod);
+    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace, |_| ());
+    let (services, service_events) = reflected::<PartialObjectMeta<Service>>(client, namespace, |_| ());
+    let (budgets, budget_events) = reflected::<PartialObjectMeta<PodDisruptionBudget>>(client, namespace, |_| ());
+    let (policies, policy_events) = reflected::<PartialObjectMeta<NetworkPolicy>>(client, namespace, |_| ());
     let controller = Controller::for_stream(main, jobs.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(concurrency))
         .owns_stream(stateful_set_events)
@@ -92,6 +93,7 @@ impl Stores {
 fn reflected<K>(
     client: &Client,
     namespace: &str,
+    trim: fn(&mut K),
 ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -105,11 +107,37 @@ where
     let (store, writer) = reflector::store();
     let config = watcher::Config::default().labels(MANAGED);
     let events = watcher(api::<K>(client, namespace), config)
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(move |object| {
+            object.managed_fields_mut().clear();
+            trim(object);
+        })
         .default_backoff()
         .reflect(writer)
         .touched_objects();
     (store, events)
+}
+
+/// What `kubectl apply` keeps of a manifest on the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+fn trim_job(job: &mut StreamJob) {
+    job.managed_fields_mut().clear();
+    job.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// Leaves what decisions need: of a StatefulSet its replicas and its record, not its pods' template.
+pub fn trim_stateful_set(set: &mut StatefulSet) {
+    set.managed_fields_mut().clear();
+    if let Some(spec) = &mut set.spec {
+        spec.template = PodTemplateSpec::default();
+    }
+}
+
+fn trim_pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        let node_name = spec.node_name.take();
+        *spec = PodSpec { node_name, ..PodSpec::default() };
+    }
 }
 
 fn job_of(pod: Pod) -> Option<ObjectRef<StreamJob>> {
