@@ -75,12 +75,13 @@ pub fn controller(
 }
 
 impl Stores {
-    /// Waits until every store holds what was there at the start.
+    /// Waits until every store holds what was there at the start, but for that of jobs, which the controller waits for.
+    ///
+    /// A store wakes one who waits, and forgets the others: it is called once.
     ///
     /// # Errors
     /// When a watch is gone for good.
     pub async fn filled(&self) -> Result<(), reflector::store::WriterDropped> {
-        self.jobs.wait_until_ready().await?;
         self.stateful_sets.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
         self.configs.wait_until_ready().await?;
