@@ -21,6 +21,8 @@ use crate::names::{JOB, MANAGED};
 
 /// Changes within this time are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Objects of one page of a list: what is read at once is held at once, seven times.
+const PAGE: u32 = 50;
 
 /// Everything that is kept in memory.
 #[derive(Clone)]
@@ -49,7 +51,7 @@ pub fn controller(
     woken: impl Stream<Item = ObjectRef<StreamJob>> + Send + 'static,
 ) -> (Controller<StreamJob>, Stores) {
     let (jobs, writer) = reflector::store();
-    let main = watcher(api::<StreamJob>(client, namespace), watcher::Config::default())
+    let main = watcher(api::<StreamJob>(client, namespace), watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .modify(trim_job)
         .reflect(writer)
@@ -106,7 +108,7 @@ where
         + 'static,
 {
     let (store, writer) = reflector::store();
-    let config = watcher::Config::default().labels(MANAGED);
+    let config = watcher::Config::default().labels(MANAGED).page_size(PAGE);
     let events = watcher(api::<K>(client, namespace), config)
         .modify(move |object| {
             object.managed_fields_mut().clear();
