@@ -46,6 +46,7 @@ impl<'a> Job<'a> {
         for (field, value) in defaults.as_object().expect("it is one") {
             spec.as_object_mut().expect("a spec is an object").entry(field).or_insert_with(|| value.clone());
         }
+        cluster.operator();
         cluster.namespace(namespace);
         Self { cluster, namespace, name, spec }
     }
