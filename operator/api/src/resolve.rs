@@ -83,6 +83,7 @@ impl Checks {
         let disk_class = self.optional_text("spec.worker.diskClass", disk_class, &form::CLASS);
         let pod = spec.pod.clone().unwrap_or_default();
         self.refused.extend(pod::check_pod(&pod));
+        let pod = pod::resolve_pod(&pod);
         let backend = spec.state.clone().unwrap_or_default().backend.unwrap_or_default();
         let storage = self.storage(spec.storage.as_ref());
         let checkpoint = self.checkpoint(&spec.checkpoint.clone().unwrap_or_default());

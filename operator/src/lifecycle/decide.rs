@@ -238,7 +238,10 @@ impl<'w> Step<'w> {
         let timeout = self.final_checkpoint_timeout();
         let report = self.report();
         if report.is_some_and(|report| report.journal_settled(deployed.number)) || world.pods.is_empty() {
-            self.memory.calls.remove(&Stop);
+            if let Some(CallRecord { outcome, .. }) = self.memory.calls.remove(&Stop) {
+                let said = if let Some(Outcome::Done(what)) = outcome { what } else { "the job is stopped".to_owned() };
+                self.tell("Stopped", said);
+            }
             return true;
         }
         let call = self.memory.calls.get(&Stop).filter(|call| call.key == deployed.number).cloned();

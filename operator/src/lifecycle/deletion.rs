@@ -46,7 +46,9 @@ impl Step<'_> {
             self.scale(deployed, 0, deployed.notes.clone());
             return;
         }
-        for pod in world.pods.iter().filter(|pod| pod.deleting.is_none()) {
+        // Without a StatefulSet nobody else removes them.
+        let orphans = world.pods.iter().filter(|pod| pod.deleting.is_none() && world.deployed.is_none());
+        for pod in orphans {
             let (name, uid) = (pod.name.clone(), pod.uid.clone());
             self.actions.push(Action::DeletePod { name, uid, force: false });
         }

@@ -5,13 +5,28 @@ use std::collections::BTreeMap;
 use crate::form;
 use crate::invalid::{Invalid, quoted};
 use crate::path::FieldPath;
-use crate::spec::{PodSpec, TolerationOperator};
+use crate::spec::{ImagePullPolicy, PodSpec, TolerationOperator};
 
 /// Variables that Weir sets itself.
 pub const RESERVED_ENV: [&str; 4] = ["POD_NAME", "POD_UID", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// The most labels, node labels and pull secrets.
 const MAX_ENTRIES: usize = 32;
+
+/// The same pod with nothing written that is the default anyway: no other revision for other words.
+pub(super) fn resolve_pod(pod: &PodSpec) -> PodSpec {
+    let PodSpec { node_selector, tolerations, image_pull_policy, image_pull_secrets, labels, env, service_account } =
+        pod.clone();
+    PodSpec {
+        node_selector: node_selector.filter(|map| !map.is_empty()),
+        tolerations: tolerations.filter(|list| !list.is_empty()),
+        image_pull_policy: image_pull_policy.filter(|policy| *policy != ImagePullPolicy::default()),
+        image_pull_secrets: image_pull_secrets.filter(|list| !list.is_empty()),
+        labels: labels.filter(|map| !map.is_empty()),
+        env: env.filter(|list| !list.is_empty()),
+        service_account,
+    }
+}
 
 /// Everything that is wrong with the pod part.
 pub(super) fn check_pod(pod: &PodSpec) -> Vec<Invalid> {
