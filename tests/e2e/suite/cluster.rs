@@ -1,7 +1,7 @@
 //! The cluster that the tests share: brought up by `tests/servers/kubernetes`, with the image in it, and taken away when dropped.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,6 +12,9 @@ use crate::ledger::Ledger;
 const HOST_ADDRESS: &str = "10.243.0.1";
 /// The image that the tests build: the job of `tests/e2e/src`, in the place of `weir`.
 pub const IMAGE: &str = "docker.io/weir/weir:e2e";
+
+/// The operator's namespace.
+pub const SYSTEM: &str = "weir-system";
 
 /// Why there is no cluster.
 pub enum Unavailable {
@@ -55,8 +58,38 @@ impl Cluster {
             .map_err(|error| Unavailable::Broken(format!("the ledger cannot be served on {HOST_ADDRESS}: {error}")));
         // From here on a failure takes the cluster away again.
         let cluster = Self { script, image_script, directory, take_away, ledger: ledger? };
-        cluster.import_image().map_err(Unavailable::Broken)?;
+        cluster.import_image().and_then(|()| cluster.install()).map_err(|reason| {
+            cluster.keep_evidence("install");
+            Unavailable::Broken(reason)
+        })?;
         Ok(cluster)
+    }
+
+    /// The chart, by helm, into a namespace that enforces `restricted`.
+    fn install(&self) -> Result<(), String> {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
+        let namespace = format!(
+            "apiVersion: v1\nkind: Namespace\n\
+             metadata: {{name: {SYSTEM}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n"
+        );
+        succeed(&run(&self.script, &["kubectl", "apply", "-f", "-"], Some(&namespace)), "making the namespace")?;
+        let chart = chart.display().to_string();
+        let arguments = [
+            "helm",
+            "upgrade",
+            "--install",
+            "weir",
+            &chart,
+            "-n",
+            SYSTEM,
+            "--set",
+            "image.tag=e2e,image.pullPolicy=Never",
+        ];
+        let started = Instant::now();
+        let wait = ["--wait", "--timeout", "120s"];
+        succeed(&run(&self.script, &[&arguments[..], &wait].concat(), None), "installing the chart")?;
+        println!("chart installed and its pods ready after {:.1} s", started.elapsed().as_secs_f64());
+        Ok(())
     }
 
     fn import_image(&self) -> Result<(), String> {
@@ -66,9 +99,10 @@ impl Cluster {
         let job = Path::new(env!("CARGO_BIN_EXE_weir-e2e-job"));
         link(job, &binaries.join("weir"))?;
         let operator = job.with_file_name("weir-operator");
-        if operator.exists() {
-            link(&operator, &binaries.join("weir-operator"))?;
+        if !operator.exists() {
+            return Err(format!("there is no {}: cargo build --release -p weir-operator", operator.display()));
         }
+        link(&operator, &binaries.join("weir-operator"))?;
         let archive = scratch.path().join("weir.tar");
         let (from, to) = (binaries.display().to_string(), archive.display().to_string());
         succeed(&run(&self.image_script, &["build", &from, &to], None), "building the image")?;

@@ -11,6 +11,7 @@ mod hostile;
 mod job;
 mod ledger;
 mod lifecycle;
+mod permissions;
 mod plain;
 mod runner;
 
@@ -28,6 +29,8 @@ const TESTS: &[Test] = &[
     Test { name: "hostile::the_operator_says_what_is_wrong_with_the_others", run: hostile::refused_by_the_operator },
     Test { name: "faults::deleted_pods_lose_and_repeat_nothing", run: faults::deleted_pods },
     Test { name: "faults::killed_processes_lose_and_repeat_nothing", run: faults::killed_processes },
+    Test { name: "permissions::the_operator_may_do_nothing_else", run: permissions::nothing_else },
+    Test { name: "permissions::every_granted_rule_is_used_and_none_is_missing", run: permissions::all_used },
 ];
 
 fn main() -> std::process::ExitCode {
