@@ -29,7 +29,13 @@ pub struct Context {
 }
 
 /// A Secret with a job's certificate: immutable, so that a pod never sees half of a change.
-pub fn build_secret(job: &Job, serial: u64, certificate: &str, key: &str, authority: &str) -> k8s_openapi::api::core::v1::Secret {
+pub fn build_secret(
+    job: &Job,
+    serial: u64,
+    certificate: &str,
+    key: &str,
+    authority: &str,
+) -> k8s_openapi::api::core::v1::Secret {
     let data = [("tls.crt", certificate), ("tls.key", key), ("ca.crt", authority)];
     k8s_openapi::api::core::v1::Secret {
         metadata: job.metadata(job.secret(serial)),

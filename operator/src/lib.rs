@@ -6,4 +6,12 @@ pub mod names;
 pub mod permissions;
 
 pub mod build;
+pub mod election;
 pub mod lifecycle;
+
+pub mod http;
+pub mod metrics;
+pub mod settings;
+mod shell;
+
+pub use shell::{RunError, run};

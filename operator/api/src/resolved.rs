@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::duration::Duration;
 use crate::name::JobName;
-use crate::spec::{CheckpointMode, DeletionPolicy, DesiredState, PodSpec, RestartStrategy, SavepointSpec, StateBackend};
+use crate::spec::{
+    CheckpointMode, DeletionPolicy, DesiredState, PodSpec, RestartStrategy, SavepointSpec, StateBackend,
+};
 use crate::uri::StorageUri;
 
 /// The version of [`ResolvedJob`]'s stored form.

@@ -43,9 +43,10 @@ pub fn job_path() -> String {
 /// The pod of `resolved` around a container.
 pub fn build_pod_spec(resolved: &ResolvedJob, container: Container, volumes: Vec<Volume>, restart: &str) -> PodSpec {
     let pod = &resolved.pod;
-    let secrets = pod.image_pull_secrets.as_ref().map(|names| {
-        names.iter().map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>()
-    });
+    let secrets = pod
+        .image_pull_secrets
+        .as_ref()
+        .map(|names| names.iter().map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>());
     PodSpec {
         containers: vec![container],
         volumes: Some(volumes),
@@ -155,10 +156,7 @@ fn environment(resolved: &ResolvedJob) -> Vec<EnvVar> {
         name: name.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: Some("v1".to_owned()),
-                field_path: path.to_owned(),
-            }),
+            field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path.to_owned() }),
             ..EnvVarSource::default()
         }),
     };
@@ -166,11 +164,7 @@ fn environment(resolved: &ResolvedJob) -> Vec<EnvVar> {
         name: name.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector {
-                name: secret.to_owned(),
-                key: key.to_owned(),
-                optional: None,
-            }),
+            secret_key_ref: Some(SecretKeySelector { name: secret.to_owned(), key: key.to_owned(), optional: None }),
             ..EnvVarSource::default()
         }),
     };

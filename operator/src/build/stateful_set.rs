@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{
-    CONTROL, CONTROL_PORT, HTTP, HTTP_PORT, LOCAL_DIR, TERMINATION_LOG, TLS_DIR, JOB_DIR, build_container,
+    CONTROL, CONTROL_PORT, HTTP, HTTP_PORT, JOB_DIR, LOCAL_DIR, TERMINATION_LOG, TLS_DIR, build_container,
     build_pod_spec, config_volume, job_path, local_volume, mount, tls_volume,
 };
 use crate::lifecycle::Deployment;
@@ -46,8 +46,20 @@ fn build_template(job: &Job, deployment: &Deployment) -> PodTemplateSpec {
     let control = format!("0.0.0.0:{CONTROL_PORT}");
     let http = format!("0.0.0.0:{HTTP_PORT}");
     let command = [
-        "weir", "worker", "--job", &job_path, "--tls", TLS_DIR, "--control-address", &control, "--http-address", &http,
-        "--local-dir", LOCAL_DIR, "--termination-log", TERMINATION_LOG,
+        "weir",
+        "worker",
+        "--job",
+        &job_path,
+        "--tls",
+        TLS_DIR,
+        "--control-address",
+        &control,
+        "--http-address",
+        &http,
+        "--local-dir",
+        LOCAL_DIR,
+        "--termination-log",
+        TERMINATION_LOG,
     ];
     let mounts = vec![mount("job", JOB_DIR), mount("tls", TLS_DIR), mount("local", LOCAL_DIR)];
     let mut container = build_container(resolved, &deployment.image, &command, mounts);

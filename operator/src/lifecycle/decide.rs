@@ -69,7 +69,10 @@ impl<'w> Step<'w> {
         }
         if let Some(what) = &world.conflict {
             self.said.state(JobState::Pending);
-            self.said.degraded("NameConflict", format!("{what} is there and is not this job's: rename the job, or remove it"));
+            self.said.degraded(
+                "NameConflict",
+                format!("{what} is there and is not this job's: rename the job, or remove it"),
+            );
             self.again = Duration::from_secs(60);
             return;
         }
@@ -100,11 +103,8 @@ impl<'w> Step<'w> {
         let world = self.world;
         self.support = true;
         let running = world.desired_state == DesiredState::Running;
-        let notes = Notes {
-            spec: wanted.spec.clone(),
-            unproven_since: running.then_some(world.now),
-            ..Notes::default()
-        };
+        let notes =
+            Notes { spec: wanted.spec.clone(), unproven_since: running.then_some(world.now), ..Notes::default() };
         self.deploy(wanted.numbered(self.number(0), None), 1, i32::from(running), notes);
         self.said.state(if running { JobState::Starting } else { JobState::Suspended });
         if running {
@@ -129,7 +129,10 @@ impl<'w> Step<'w> {
         if let (Some(Refused { why, .. }), Some(wanted)) = (refused, valid)
             && refused.is_some_and(|refused| refused.spec == wanted.spec)
         {
-            self.said.degraded("UpgradeRolledBack", format!("{why}; the last stable revision runs: change the spec to try again"));
+            self.said.degraded(
+                "UpgradeRolledBack",
+                format!("{why}; the last stable revision runs: change the spec to try again"),
+            );
         }
         let changed = valid.filter(|wanted| refused.is_none_or(|refused| refused.spec != wanted.spec));
         let change = changed.map_or(Change::None, |wanted| resolve_change(deployed, wanted));
@@ -273,7 +276,8 @@ impl<'w> Step<'w> {
             }
             None if over => {
                 self.memory.calls.remove(&Stop);
-                let words = format!("no final checkpoint within {}s: the latest completed one is used", timeout.as_secs());
+                let words =
+                    format!("no final checkpoint within {}s: the latest completed one is used", timeout.as_secs());
                 self.warn("NoFinalCheckpoint", words);
                 true
             }

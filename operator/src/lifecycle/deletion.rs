@@ -29,7 +29,10 @@ impl Step<'_> {
             return self.let_go();
         }
         if world.namespace_ending {
-            let words = format!("the checkpoints of {} are kept: its namespace ends, so nothing can delete them", world.job.name);
+            let words = format!(
+                "the checkpoints of {} are kept: its namespace ends, so nothing can delete them",
+                world.job.name
+            );
             self.actions.push(Action::TellNamespace(words));
             return self.let_go();
         }

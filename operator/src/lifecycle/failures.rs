@@ -102,7 +102,9 @@ impl Reason {
             Reason::Fenced => "look for another process that runs this job: it holds the journal",
             Reason::Image => "mend spec.image or spec.pod.imagePullSecrets, or the registry",
             Reason::Configuration => "create the Secret and the key that the message names",
-            Reason::Unschedulable => "add a node with room, or lower spec.worker, or mend spec.pod.nodeSelector and tolerations",
+            Reason::Unschedulable => {
+                "add a node with room, or lower spec.worker, or mend spec.pod.nodeSelector and tolerations"
+            }
             Reason::NotAdmitted => "raise the namespace's quota or limits, or lower spec.worker",
             Reason::Evicted => "lower spec.worker.disk or give the node more room",
             Reason::NodeGone => "nothing: the pod runs elsewhere",

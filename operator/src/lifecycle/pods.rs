@@ -76,7 +76,11 @@ pub fn resolve_health(pod: &PodView, node: &NodeHealth) -> PodHealth {
 fn waiting(pod: &PodView, reason: &str, message: &str) -> PodHealth {
     let said = || if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
     match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError"
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
         | "RegistryUnavailable" => PodHealth::Stuck(Reason::Image, said()),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
             PodHealth::Stuck(Reason::Configuration, said())

@@ -78,16 +78,18 @@ impl Step<'_> {
 
     fn last_failure(&mut self, pod: &PodView) {
         let ended = pod.terminated.as_ref().or(pod.last_terminated.as_ref());
-        let of_pod = ended.map(|ended| (ended.at, {
-            let crash = resolve_crash(ended);
-            FailureStatus {
-                reason: crash.reason.as_str().to_owned(),
-                pod: Some(pod.name.clone()),
-                exit_code: Some(crash.exit_code),
-                message: Some(crash.message),
-                at: Some(time(ended.at)),
-            }
-        }));
+        let of_pod = ended.map(|ended| {
+            (ended.at, {
+                let crash = resolve_crash(ended);
+                FailureStatus {
+                    reason: crash.reason.as_str().to_owned(),
+                    pod: Some(pod.name.clone()),
+                    exit_code: Some(crash.exit_code),
+                    message: Some(crash.message),
+                    at: Some(time(ended.at)),
+                }
+            })
+        });
         let of_job = self.report().and_then(|report: &Report| report.last_failure.clone()).map(|(at, kind, words)| {
             let pod = Some(pod.name.clone());
             (at, FailureStatus { reason: kind, pod, exit_code: None, message: Some(words), at: Some(time(at)) })

@@ -33,7 +33,10 @@ impl Step<'_> {
     pub(super) fn run(&mut self, deployed: &Deployed) {
         self.again = self.again.min(POLL);
         let Some(resolved) = deployed.resolved.clone().or_else(|| self.resolved_again(deployed)) else {
-            return self.said.degraded("ConfigMapGone", "the ConfigMap with the resolved job is gone and the spec is refused: mend the spec".to_owned());
+            return self.said.degraded(
+                "ConfigMapGone",
+                "the ConfigMap with the resolved job is gone and the spec is refused: mend the spec".to_owned(),
+            );
         };
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {
             return self.renew_certificate(deployed, &resolved);
@@ -165,7 +168,8 @@ impl Step<'_> {
         }
         let failures = self.memory.back_off.in_a_row(now, &resolved.restart).max(1);
         self.said.state(JobState::Restarting);
-        let words = if crash.message.is_empty() { format!("exit code {}", crash.exit_code) } else { crash.message.clone() };
+        let words =
+            if crash.message.is_empty() { format!("exit code {}", crash.exit_code) } else { crash.message.clone() };
         self.said.progressing(crash.reason.title(), words.clone());
         self.again = SOON;
         if pod.config != deployed.config {
@@ -212,7 +216,10 @@ impl Step<'_> {
         };
         self.memory.silent_since = None;
         self.observe(&report);
-        if report.number < deployed.number && deployed.notes.mode == Mode::Redeploy && !report.journal_settled(deployed.number) {
+        if report.number < deployed.number
+            && deployed.notes.mode == Mode::Redeploy
+            && !report.journal_settled(deployed.number)
+        {
             return self.redeploy(deployed, resolved);
         }
         self.memory.calls.remove(&CallKind::Redeploy);
@@ -229,7 +236,10 @@ impl Step<'_> {
                 self.said.progressing("Restarting", report.reason.clone());
                 let in_a_row: u64 = report.restarts.values().sum();
                 if in_a_row >= u64::from(LOOP) {
-                    self.said.degraded("RestartLoop", format!("{in_a_row} restarts of this process, the last: {}", report.reason));
+                    self.said.degraded(
+                        "RestartLoop",
+                        format!("{in_a_row} restarts of this process, the last: {}", report.reason),
+                    );
                 }
                 self.again = Duration::from_secs(1);
                 self.upgrade_deadline(deployed);
@@ -254,7 +264,10 @@ impl Step<'_> {
                 Control::NotAsked | Control::Answered(_) => "it was not asked".to_owned(),
             };
             self.said.health_unknown = true;
-            self.said.degraded("CoordinatorSilent", format!("the coordinator does not answer: {why}: look at the pod's log"));
+            self.said.degraded(
+                "CoordinatorSilent",
+                format!("the coordinator does not answer: {why}: look at the pod's log"),
+            );
             self.again = POLL;
         }
         self.upgrade_deadline(deployed);
@@ -266,7 +279,8 @@ impl Step<'_> {
         let newest = report.checkpoints.first();
         let mut notes = deployed.notes.clone();
         let ours = report.number == deployed.number;
-        if ours && notes.unproven_since.is_some() && newest.is_some_and(|newest| newest.generation == report.generation) {
+        if ours && notes.unproven_since.is_some() && newest.is_some_and(|newest| newest.generation == report.generation)
+        {
             notes = self.proven(deployed);
             self.drop_checks();
         }
@@ -275,7 +289,10 @@ impl Step<'_> {
         let from = *self.memory.progress_since.get_or_insert(now);
         let from = newest.map_or(from, |newest| newest.completed_at.max(from));
         let checkpoint = &resolved.checkpoint;
-        let patience = millis(checkpoint.timeout) + millis(checkpoint.interval) * 3 + millis(checkpoint.min_pause) + PROGRESS_SLACK;
+        let patience = millis(checkpoint.timeout)
+            + millis(checkpoint.interval) * 3
+            + millis(checkpoint.min_pause)
+            + PROGRESS_SLACK;
         if report.storage_trouble.is_none() && since(now, from) > patience {
             self.memory.progress_since = None;
             self.memory.back_off.failed(now, &resolved.restart);
@@ -347,7 +364,9 @@ impl Step<'_> {
             return;
         }
         let why = match &self.said.degraded {
-            Some((reason, message)) => format!("no completed checkpoint within {}s: {reason}: {message}", deadline.as_secs()),
+            Some((reason, message)) => {
+                format!("no completed checkpoint within {}s: {reason}: {message}", deadline.as_secs())
+            }
             None => format!("no completed checkpoint within {}s", deadline.as_secs()),
         };
         if !self.roll_back(deployed, &why) && self.said.degraded.is_none() {

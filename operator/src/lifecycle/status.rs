@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use weir_api::status::{CheckpointStatus, Health, JobState};
 use weir_api::ResolvedJob;
+use weir_api::status::{CheckpointStatus, Health, JobState};
 
 use super::back_off::{millis, since};
 use super::decide::Step;
@@ -92,13 +92,18 @@ impl Step<'_> {
             let seconds = since(self.world.now, *then).as_secs();
             let words = format!("the object store has not answered for {seconds}s: {message}; the job waits for it");
             // Seconds would make each look another status.
-            let words = if seconds < 60 { words } else { format!("the object store does not answer: {message}; the job waits for it") };
+            let words = if seconds < 60 {
+                words
+            } else {
+                format!("the object store does not answer: {message}; the job waits for it")
+            };
             self.said.checkpoints = Some((false, "StorageUnavailable".to_owned(), words.clone()));
             self.said.degraded("StorageUnavailable", words);
             return;
         }
         let Some(newest) = report.checkpoints.first() else { return };
-        let patience = (millis(resolved.checkpoint.interval) + millis(resolved.checkpoint.min_pause)) * 3 + Duration::from_secs(10);
+        let patience = (millis(resolved.checkpoint.interval) + millis(resolved.checkpoint.min_pause)) * 3
+            + Duration::from_secs(10);
         let is_old = since(self.world.now, newest.completed_at) > patience;
         self.said.checkpoints = Some(if is_old {
             let words = format!("checkpoint {} is the newest, more than three intervals old", newest.id);
@@ -141,9 +146,10 @@ impl Step<'_> {
             Some((false, reason, message)) => ("False", reason, message),
             None => ("Unknown", "NotRunning".to_owned(), "no checkpoint is expected now".to_owned()),
         };
-        let update = said.update.map_or_else(|| no(pair("UpToDate", "the job runs what this operator would deploy")), |words| {
-            yes(("NewerImage".to_owned(), words))
-        });
+        let update = said.update.map_or_else(
+            || no(pair("UpToDate", "the job runs what this operator would deploy")),
+            |words| yes(("NewerImage".to_owned(), words)),
+        );
         let all = [
             ("Ready", ready),
             ("Progressing", progressing),
@@ -162,7 +168,8 @@ impl Step<'_> {
                     reason,
                     message: bounded(&message),
                     observed_generation: Some(world.generation),
-                    last_transition_time: before.map_or_else(|| time(world.now), |old| old.last_transition_time.clone()),
+                    last_transition_time: before
+                        .map_or_else(|| time(world.now), |old| old.last_transition_time.clone()),
                 }
             })
             .collect();

@@ -19,7 +19,8 @@ impl Step<'_> {
     /// Pods stay: the record changes first, the coordinator is told after it (see `redeploy`).
     pub(super) fn rescale(&mut self, deployed: &Deployed, wanted: &Wanted) {
         let world = self.world;
-        let runs = self.report().is_some_and(|report| report.state == RunState::Running && report.number == deployed.number);
+        let runs =
+            self.report().is_some_and(|report| report.state == RunState::Running && report.number == deployed.number);
         if !runs || deployed.resolved.is_none() {
             return self.upgrade(deployed, wanted);
         }
@@ -106,7 +107,9 @@ impl Step<'_> {
             }
             None => {
                 let why = check.stuck.clone();
-                Preflight::Waits(why.unwrap_or_else(|| "a pod of the new revision checks whether it can run".to_owned()))
+                Preflight::Waits(
+                    why.unwrap_or_else(|| "a pod of the new revision checks whether it can run".to_owned()),
+                )
             }
         }
     }
@@ -179,7 +182,8 @@ impl Step<'_> {
         let (Some(running), Some(wanted)) = (&deployed.resolved, wanted) else { return };
         if !wanted.names_image && running.image != wanted.resolved.image {
             let image = wanted.resolved.image.clone().unwrap_or_default();
-            self.said.update = Some(format!("{image} comes with the next change of the spec, or with a new restartNonce"));
+            self.said.update =
+                Some(format!("{image} comes with the next change of the spec, or with a new restartNonce"));
         }
     }
 

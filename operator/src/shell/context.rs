@@ -1,0 +1,113 @@
+//! What all looks at jobs share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use weir_api::{ResolvedJob, StreamJob, StreamJobStatus};
+use weir_control::ControlClient;
+
+use super::authority::Issuer;
+use super::clients::Clients;
+use super::stores::Stores;
+use crate::build;
+use crate::lifecycle::{Memory, NodeHealth};
+use crate::metrics::Metrics;
+
+/// The most jobs that can ask to be looked at again at once; more are found by their next look.
+pub const WOKEN: usize = 4096;
+
+/// How long the watch may be behind. An object that it does not know after that is gone.
+const WATCH_LAG: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What all looks at jobs share.
+pub struct Context {
+    /// Clients of the API server.
+    pub clients: Clients,
+    /// What is watched.
+    pub stores: Stores,
+    /// Certificates.
+    pub issuer: Issuer,
+    /// Says events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Where the operator itself stands.
+    pub build: build::Context,
+    /// What is remembered of each job, by uid.
+    pub jobs: Mutex<HashMap<String, JobMemory>>,
+    /// Wakes a job's look.
+    pub wake: Mutex<mpsc::Sender<ObjectRef<StreamJob>>>,
+    /// Calls to coordinators under way.
+    pub calls: Mutex<JoinSet<()>>,
+    /// Whether this process leads; it may not write when it does not.
+    pub leads: Arc<AtomicBool>,
+}
+
+/// What is remembered of one job. Losing it costs time only.
+#[derive(Default)]
+pub struct JobMemory {
+    /// What decisions remember.
+    pub memory: Memory,
+    /// The StatefulSet as we last wrote it: the watch may be behind.
+    pub written: Option<StatefulSet>,
+    /// When that was.
+    pub written_at: Option<Instant>,
+    /// The status as we last wrote it: as above.
+    pub status: Option<StreamJobStatus>,
+    /// A Secret that was issued and not used yet.
+    pub issued: Option<(u64, Timestamp)>,
+    /// The connection to the coordinator, and the pod's uid it belongs to.
+    pub client: Option<(String, ControlClient)>,
+    /// ConfigMaps that were read: immutable, so once is enough.
+    pub resolved: HashMap<String, ResolvedJob>,
+    /// When the status was last written.
+    pub status_at: Option<Instant>,
+    /// An object of another owner that stands in the way, and when that was seen.
+    pub conflict: Option<(String, Instant)>,
+    /// What the API server said about the pod's node, and when.
+    pub node: Option<(Instant, String, NodeHealth)>,
+    /// Why the API server refuses pods, and when it was asked.
+    pub not_admitted: Option<(Instant, Option<String>)>,
+    /// Looks that failed in a row.
+    pub errors: u32,
+}
+
+impl JobMemory {
+    /// Whether the watch may not know yet of what was written.
+    pub fn written_is_new(&self) -> bool {
+        self.written_at.is_some_and(|at| at.elapsed() < WATCH_LAG)
+    }
+}
+
+impl Context {
+    /// Works on what is remembered of a job.
+    pub fn with<T>(&self, uid: &str, work: impl FnOnce(&mut JobMemory) -> T) -> T {
+        work(self.jobs.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// Wakes a job's look.
+    pub fn wake(&self, namespace: &str, name: &str) {
+        let job = ObjectRef::new(name).within(namespace);
+        // A full channel has more than enough to do, and every look has a next one.
+        let _ = self.wake.lock().try_send(job);
+    }
+
+    /// Whether this process may write.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::SeqCst)
+    }
+
+    /// Forgets a job that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.jobs.lock().remove(uid);
+    }
+}
