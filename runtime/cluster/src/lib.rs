@@ -15,6 +15,7 @@ mod copy;
 mod fit;
 mod io;
 pub mod journal;
+mod memory;
 mod message;
 pub mod metrics;
 mod options;
@@ -33,6 +34,7 @@ mod worker;
 
 pub use command::{JobCommand, Reply, SavepointSummary, StopSummary};
 pub use fit::Misfit;
+pub use memory::{PlainMemory, ProcessMemory};
 pub use options::{Defects, GraphFactory, RunOptions, StoreOpener};
 pub use outcome::{JobError, JobOutcome};
 pub use preview::{Preview, PreviewError, preview};
