@@ -125,6 +125,17 @@ impl<'a> Job<'a> {
         started.elapsed()
     }
 
+    /// Disturbs it and waits until output of a newer generation is committed; returns how long that took.
+    pub fn await_recovery(&self, disturb: impl FnOnce()) -> Duration {
+        let generation = || self.cluster.ledger.generation(self.namespace);
+        let (before, started) = (generation(), Instant::now());
+        disturb();
+        eventually("output of a newer generation is committed", PATIENCE, || {
+            if generation() > before { Ok(()) } else { Err(format!("generation {before}; {}", self.status())) }
+        });
+        started.elapsed()
+    }
+
     /// The pod, as the API server has it.
     pub fn pod(&self) -> Value {
         self.cluster.get(self.namespace, &format!("pod/{}-0", self.name))
