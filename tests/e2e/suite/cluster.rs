@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -32,6 +32,7 @@ pub struct Cluster {
     directory: PathBuf,
     take_away: bool,
     installed: OnceLock<Result<(), String>>,
+    run: String,
     /// What pods write into.
     pub ledger: Ledger,
 }
@@ -59,7 +60,15 @@ impl Cluster {
         let ledger = Ledger::serve(HOST_ADDRESS)
             .map_err(|error| Unavailable::Broken(format!("the ledger cannot be served on {HOST_ADDRESS}: {error}")));
         // From here on a failure takes the cluster away again.
-        let cluster = Self { script, image_script, directory, take_away, installed: OnceLock::new(), ledger: ledger? };
+        let cluster = Self {
+            script,
+            image_script,
+            directory,
+            take_away,
+            installed: OnceLock::new(),
+            run: run_id(),
+            ledger: ledger?,
+        };
         cluster.import_image().map_err(Unavailable::Broken)?;
         Ok(cluster)
     }
@@ -128,6 +137,11 @@ impl Cluster {
     /// Where everything of it is.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where in the bucket `weir` a namespace's jobs are kept: nowhere that an earlier run has been.
+    pub fn prefix(&self, namespace: &str) -> String {
+        format!("{}/{namespace}", self.run)
     }
 
     /// Runs kubectl.
@@ -202,6 +216,11 @@ impl Drop for Cluster {
             assert!(answer.ok, "the cluster did not go down:\n{}", answer.err);
         }
     }
+}
+
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("run-{}", now.as_secs())
 }
 
 fn link(from: &Path, to: &Path) -> Result<(), String> {

@@ -37,7 +37,7 @@ impl<'a> Job<'a> {
             "image": IMAGE,
             "worker": { "slots": 1, "memory": "256Mi", "cpu": "1", "disk": "1Gi" },
             "storage": {
-                "uri": format!("s3://weir/{namespace}"),
+                "uri": format!("s3://weir/{}", cluster.prefix(namespace)),
                 "endpoint": "http://minio.storage:9000",
                 "credentials": { "secretName": "weir-s3" },
             },
@@ -160,7 +160,8 @@ impl<'a> Job<'a> {
 
     /// What is stored under its prefix, as files of the S3 server.
     pub fn stored(&self) -> u64 {
-        let place = format!("node/minio/weir/{0}/{0}/{1}", self.namespace, self.name);
+        let prefix = self.cluster.prefix(self.namespace);
+        let place = format!("node/minio/weir/{prefix}/{}/{}", self.namespace, self.name);
         count_files(&self.cluster.directory().join(place))
     }
 

@@ -12,7 +12,7 @@ const NUMBERS: u64 = 60_000;
 
 pub fn kills(cluster: &Cluster) {
     cluster.namespace(NAMESPACE);
-    cluster.apply(&manifests(&cluster.ledger.address()));
+    cluster.apply(&manifests(&cluster.ledger.address(), &cluster.prefix(NAMESPACE)));
     let lines = || cluster.ledger.lines(NAMESPACE);
     let generation = || cluster.ledger.generation(NAMESPACE);
     for _ in 0..KILLS {
@@ -36,7 +36,7 @@ pub fn kills(cluster: &Cluster) {
     cluster.must(&["delete", "namespace", NAMESPACE, "--wait=true", "--timeout=60s"]);
 }
 
-fn manifests(ledger: &str) -> String {
+fn manifests(ledger: &str, prefix: &str) -> String {
     format!(
         r#"
 apiVersion: v1
@@ -51,7 +51,7 @@ data:
       job: ledger
       args: {{ledger: "{ledger}", book: {NAMESPACE}, end: {NUMBERS}, rate: 2000, keys: {KEYS}}}
       worker: {{slots: 2, memory: 256Mi}}
-      storage: {{uri: "s3://weir/{NAMESPACE}", endpoint: "http://minio.storage:9000"}}
+      storage: {{uri: "s3://weir/{prefix}", endpoint: "http://minio.storage:9000"}}
       checkpoint: {{interval: 1s}}
 ---
 apiVersion: apps/v1
