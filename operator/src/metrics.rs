@@ -211,13 +211,9 @@ impl Metrics {
         self.jobs.lock().insert((namespace.to_owned(), job.to_owned()), numbers);
     }
 
-    /// A job is gone: nothing of it stays, counters included.
-    pub fn forget(&self, namespace: &str, job: &str) {
-        self.jobs.lock().remove(&(namespace.to_owned(), job.to_owned()));
-        let labels = [namespace, job];
-        for gauge in [AGE, INTERVAL, RETAINED] {
-            let _ = self.gauges[&gauge].remove_label_values(&labels);
-        }
+    /// Keeps the numbers of jobs that are there: `is_there` is asked for namespace and name.
+    pub fn retain(&self, is_there: impl Fn(&str, &str) -> bool) {
+        self.jobs.lock().retain(|(namespace, job), _| is_there(namespace, job));
     }
 
     /// Everything in Prometheus' text format, as of `now`.
@@ -319,7 +315,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
-        metrics.forget("n", "j");
+        metrics.retain(|_, job| job != "j");
         assert!(!metrics.render(at).contains("weir_operator_retained_checkpoints{"));
     }
 }

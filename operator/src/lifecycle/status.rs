@@ -88,15 +88,9 @@ impl Step<'_> {
 
     /// Whether checkpoints come as often as they should.
     pub(super) fn checkpoint_health(&mut self, resolved: &ResolvedJob, report: &Report) {
-        if let Some((then, message)) = &report.storage_trouble {
-            let seconds = since(self.world.now, *then).as_secs();
-            let words = format!("the object store has not answered for {seconds}s: {message}; the job waits for it");
-            // Seconds would make each look another status.
-            let words = if seconds < 60 {
-                words
-            } else {
-                format!("the object store does not answer: {message}; the job waits for it")
-            };
+        if let Some((_, message)) = &report.storage_trouble {
+            // Without a duration: each look would be another status.
+            let words = format!("the object store does not answer: {message}; the job waits for it");
             self.said.checkpoints = Some((false, "StorageUnavailable".to_owned(), words.clone()));
             self.said.degraded("StorageUnavailable", words);
             return;

@@ -54,7 +54,10 @@ impl Step<'_> {
         let number = self.number(deployed.number);
         let resolved = wanted.numbered(number, None);
         let config = config_name(&world.job, &resolved);
-        match self.preflight(&resolved, &config, wanted) {
+        // What does not run is not stopped by a bad spec; it may be waiting for just this change.
+        let runs = world.pods.iter().any(|pod| pod.running_since.is_some() && pod.deleting.is_none());
+        let preflight = if runs { self.preflight(&resolved, &config, wanted) } else { Preflight::Passed };
+        match preflight {
             Preflight::Passed => {}
             Preflight::Waits(why) => {
                 self.said.progressing("Preflight", why);

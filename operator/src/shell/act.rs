@@ -20,6 +20,7 @@ use super::authority::IssuerError;
 use super::context::Context;
 use super::control;
 use super::observe::{code, stateful_set};
+use super::stores::trim_stateful_set;
 use crate::build::config::config_name;
 use crate::build::task::{build_check_pod, build_delete_pod};
 use crate::build::{
@@ -30,6 +31,9 @@ use crate::names::{Component, FINALIZER, Job, MANAGER};
 
 /// How often the status of a job that runs is written if nothing but its checkpoints changed.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The reason of events that checkpoints were kept although the job says Delete.
+const KEPT: &str = "CheckpointsKept";
 
 /// Why a plan was not carried out to its end. The next look decides anew.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +112,9 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
         context.wake(&job.namespace, &job.name);
     }
     for notice in if worked.is_ok() { notices } else { Vec::new() } {
+        if notice.reason == KEPT {
+            context.metrics.kept("deadline");
+        }
         tell(context, object, notice).await;
         sent = true;
     }
@@ -186,7 +193,8 @@ async fn deploy(context: &Context, job: &Job, mut deployment: Deployment) -> Res
     let built = build_stateful_set(job, &deployment);
     let applied = apply(client, job, built, live.as_ref().map(|live| &live.metadata)).await;
     match applied.map_err(|error| counted(context, error))? {
-        Some(written) => {
+        Some(mut written) => {
+            trim_stateful_set(&mut written);
             context.with(&job.uid, |memory| {
                 memory.written = Some(written);
                 memory.written_at = Some(Instant::now());
@@ -260,7 +268,7 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
                 name: Some(job.namespace.clone()),
                 ..ObjectReference::default()
             };
-            let event = event(Notice { warning: true, reason: "CheckpointsKept".to_owned(), note: words });
+            let event = event(Notice { warning: true, reason: KEPT.to_owned(), note: words });
             if let Err(error) = context.recorder.publish(&event, &regarding).await {
                 tracing::debug!(%error, "an event was not taken");
             }

@@ -1,6 +1,6 @@
 //! What all looks at jobs share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 /// The most jobs that can ask to be looked at again at once; more are found by their next look.
 pub const WOKEN: usize = 4096;
 
+/// How often what is gone is forgotten.
+const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(15);
 /// How long the watch may be behind. An object that it does not know after that is gone.
 const WATCH_LAG: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -106,8 +108,17 @@ impl Context {
         self.leads.load(Ordering::SeqCst)
     }
 
-    /// Forgets a job that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.jobs.lock().remove(uid);
+    /// Forgets jobs that are gone, now and then, until the process ends.
+    pub async fn tidy(&self) {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            let there = self.stores.jobs.state();
+            let uids: HashSet<&str> = there.iter().filter_map(|job| job.metadata.uid.as_deref()).collect();
+            self.jobs.lock().retain(|uid, _| uids.contains(uid.as_str()));
+            let name = |job: &StreamJob| Some((job.metadata.namespace.clone()?, job.metadata.name.clone()?));
+            let names: HashSet<(String, String)> = there.iter().filter_map(|job| name(job)).collect();
+            self.metrics.retain(|namespace, job| names.contains(&(namespace.to_owned(), job.to_owned())));
+            while self.calls.lock().try_join_next().is_some() {}
+        }
     }
 }

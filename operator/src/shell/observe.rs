@@ -109,7 +109,12 @@ pub async fn observe(context: &Context, object: &StreamJob) -> Result<World, Obs
     let deleting = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     let finalizer = object.finalizers().iter().any(|name| name == crate::names::FINALIZER);
     let namespace_ending = deleting.is_some() && finalizer && namespace_ending(context, &job).await;
-    let (memory, written) = context.with(&job.uid, |memory| (memory.memory.clone(), memory.status.clone()));
+    let (memory, written) = context.with(&job.uid, |memory| {
+        if memory.status == object.status {
+            memory.status = None;
+        }
+        (memory.memory.clone(), memory.status.clone())
+    });
     Ok(World {
         now: Timestamp::now(),
         generation: object.metadata.generation.unwrap_or_default(),

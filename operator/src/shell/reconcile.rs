@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use weir_api::StreamJob;
 
@@ -17,12 +16,18 @@ use crate::metrics::LookOutcome;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a look may take: each of its calls has a limit of its own.
+const LOOK_LIMIT: Duration = Duration::from_secs(120);
+
 /// Why a look failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// Nothing could be decided.
     #[error("cannot see the job")]
     Observe(#[source] ObserveError),
+    /// It took too long.
+    #[error("the look took longer than {}s", LOOK_LIMIT.as_secs())]
+    TooLong,
     /// The plan was not carried out.
     #[error("cannot do what the job needs")]
     Act(#[source] ActError),
@@ -34,7 +39,8 @@ pub enum LookError {
 /// When something could not be read or done; it is tried again.
 pub async fn reconcile(object: Arc<StreamJob>, context: Arc<Context>) -> Result<Action, LookError> {
     let begun = Instant::now();
-    let result = look(&object, &context).await;
+    // Whatever hangs gives its place back: there are few.
+    let result = tokio::time::timeout(LOOK_LIMIT, look(&object, &context)).await.unwrap_or(Err(LookError::TooLong));
     let outcome = match &result {
         Ok((true, _)) => LookOutcome::Acted,
         Ok((false, _)) => LookOutcome::Unchanged,
@@ -47,7 +53,6 @@ pub async fn reconcile(object: Arc<StreamJob>, context: Arc<Context>) -> Result<
 
 async fn look(object: &StreamJob, context: &Arc<Context>) -> Result<(bool, Duration), LookError> {
     let world = observe(context, object).await.map_err(LookError::Observe)?;
-    let is_going = world.deleting.is_some() && !world.finalizer;
     let uid = world.job.uid.clone();
     let begun = Instant::now();
     let plan = decide(&world);
@@ -55,10 +60,6 @@ async fn look(object: &StreamJob, context: &Arc<Context>) -> Result<(bool, Durat
     let again = plan.again;
     let sent = act(context, object, world, plan).await.map_err(LookError::Act)?;
     context.with(&uid, |memory| memory.errors = 0);
-    if is_going {
-        context.metrics.forget(&object.namespace().unwrap_or_default(), &object.name_any());
-        context.forget(&uid);
-    }
     Ok((sent, again))
 }
 

@@ -8,6 +8,7 @@ use futures::channel::mpsc;
 use kube::runtime::events::{Recorder, Reporter};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::authority::{Issuer, IssuerError};
@@ -90,13 +91,19 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         leads,
     });
     // A look before the stores are filled would take what is not there yet for gone.
-    let gate = stores.clone();
+    let (filled, gate) = watch::channel(false);
+    let filling = async move {
+        if stores.filled().await.is_ok() {
+            let _ = filled.send(true);
+        }
+        std::future::pending::<()>().await;
+    };
     let looks = controller
         .run(
             move |object, context| {
-                let gate = gate.clone();
+                let mut gate = gate.clone();
                 async move {
-                    if gate.filled().await.is_err() {
+                    if gate.wait_for(|filled| *filled).await.is_err() {
                         return Ok(kube::runtime::controller::Action::await_change());
                     }
                     reconcile(object, context).await
@@ -112,6 +119,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         });
     let result = tokio::select! {
         () = looks => Err(RunError::Controller),
+        () = filling => Err(RunError::Controller),
+        () = context.tidy() => Err(RunError::Controller),
         () = leadership.keep() => Err(RunError::Leadership),
         _ = asked_to_go.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),

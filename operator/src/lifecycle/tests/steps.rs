@@ -320,3 +320,13 @@ fn a_record_is_read_back_and_a_newer_one_is_refused() {
     assert!(matches!(Recorded::read(&newer), Err(RecordError::Newer(2))));
     assert!(matches!(Recorded::read(&Default::default()), Err(RecordError::Missing)));
 }
+
+#[test]
+fn a_job_that_does_not_run_is_changed_without_a_preflight() {
+    let mut sim = running();
+    sim.world.pods[0].running_since = None;
+    sim.world.pods[0].unschedulable = Some("0/1 nodes".into());
+    sim.edit(json!({ "worker": { "memory": "64Mi" } }));
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 4 x1", "!NoFinalCheckpoint", "Upgrading"]);
+}
