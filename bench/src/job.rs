@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
-use weir_cluster::{JobOutcome, RunOptions, run_job};
+use weir_cluster::{JobOutcome, PlainMemory, ProcessMemory, RunOptions, run_job};
 use weir_engine::batch::Batch;
 use weir_engine::graph::Graph;
 use weir_engine::record::Record;
@@ -58,7 +58,8 @@ pub fn run(plan: &JobPlan, dir: &Path, graph: impl Fn(&Graph) + Send + Sync + 's
             graph(&builder);
             builder.finish().map_err(|errors| format!("{errors:?}"))
         });
-        let options = RunOptions::new(job, factory, objects, dir.join("work"));
+        let memory: Arc<dyn ProcessMemory> = Arc::new(PlainMemory);
+        let options = RunOptions { memory: Some(memory), ..RunOptions::new(job, factory, objects, dir.join("work")) };
         let (_commands, requests) = tokio::sync::mpsc::channel(1);
         let (status, _watch) = tokio::sync::watch::channel(Default::default());
         match run_job(options, requests, status).await? {

@@ -1,5 +1,7 @@
 //! The allocator of the process: jemalloc, also for RocksDB.
 
+use weir_cluster::ProcessMemory;
+
 #[cfg(feature = "jemalloc")]
 use tikv_jemalloc_ctl::{Access, AsName};
 
@@ -19,12 +21,34 @@ pub(crate) fn configure() {
         return;
     }
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
-    let _ = b"arenas.dirty_decay_ms\0".name().write(DIRTY_DECAY_MS);
     let _ = b"arenas.muzzy_decay_ms\0".name().write(0_isize);
-    // Arena 0 exists already; later ones take the defaults above.
-    let _ = b"arena.0.dirty_decay_ms\0".name().write(DIRTY_DECAY_MS);
+    set_decay(DIRTY_DECAY_MS);
+}
+
+/// Sets the decay of arenas there are and of those to come.
+#[cfg(feature = "jemalloc")]
+fn set_decay(millis: isize) {
+    let _ = b"arenas.dirty_decay_ms\0".name().write(millis);
+    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().unwrap_or(0);
+    for arena in 0..arenas {
+        let _ = format!("arena.{arena}.dirty_decay_ms\0").as_bytes().name().write(millis);
+    }
 }
 
 /// The program brings its own allocator.
 #[cfg(not(feature = "jemalloc"))]
 pub(crate) fn configure() {}
+
+/// The memory of a process whose allocator is [`ALLOCATOR`], or the program's own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnMemory;
+
+impl ProcessMemory for OwnMemory {
+    #[cfg(feature = "jemalloc")]
+    fn give_back(&self, at_once: bool) {
+        set_decay(if at_once { 0 } else { DIRTY_DECAY_MS });
+    }
+
+    #[cfg(not(feature = "jemalloc"))]
+    fn give_back(&self, _at_once: bool) {}
+}

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use weir_api::ResolvedJob;
 use weir_cluster::journal::JournalError;
-use weir_cluster::{GraphFactory, JobError, JobOutcome, PreviewError, RunOptions, StoreOpener, preview};
+use weir_cluster::{GraphFactory, JobError, JobOutcome, PreviewError, ProcessMemory, RunOptions, StoreOpener, preview};
 use weir_storage::{ObjectStore, StoreOptions, prefixed};
 
 use crate::cli::{Exit, Refusal, RunFlags, chain};
 use crate::jobs::Jobs;
 use crate::manifest::{Loaded, Place, place_of};
+use crate::memory::OwnMemory;
 use crate::report::{self, Ending, Report};
 
 mod console;
@@ -67,7 +68,8 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     let flow = threads("weir-flow", loaded.job.slots as usize)?;
     let ended = runtime.block_on(async {
         let options = options(loaded.job.clone(), graph_of(&loaded, jobs), &place, &work_dir).await?;
-        let options = RunOptions { flow: Some(flow.handle().clone()), ..options };
+        let memory: Arc<dyn ProcessMemory> = Arc::new(OwnMemory);
+        let options = RunOptions { flow: Some(flow.handle().clone()), memory: Some(memory), ..options };
         refuse_early(&options).await?;
         let session = Session { console, ends: Ends::of(&graph), live };
         session.run(options, &work_dir, flags.metrics_addr.as_ref().unwrap_or(&Address::Default), &place.job_uri).await

@@ -11,6 +11,8 @@ use weir_engine::time::{Clock, SystemClock};
 use weir_protocol::journal::{Owner, RevisionRule};
 use weir_storage::ObjectStore;
 
+use crate::memory::ProcessMemory;
+
 /// Makes the job's graph. Called before every deployment; an error is a sentence for the user.
 pub type GraphFactory = Arc<dyn Fn() -> Result<JobGraph, String> + Send + Sync>;
 
@@ -59,6 +61,8 @@ pub struct RunOptions {
     /// Where subtasks run; `None`: with everything else. On a runtime of their own, user code, reads of state and writes of
     /// sinks that block cannot hold up the coordinator.
     pub flow: Option<tokio::runtime::Handle>,
+    /// The process's memory, if it is the job's alone; `None`: budgets go by estimates.
+    pub memory: Option<Arc<dyn ProcessMemory>>,
     /// Planted defects.
     pub defects: Defects,
     /// For tests: the process is taken to have stood still between any two looks at the time.
@@ -86,6 +90,7 @@ impl RunOptions {
             sample_interval: SAMPLE_INTERVAL,
             probe: true,
             flow: None,
+            memory: None,
             defects: Defects::default(),
             restless: false,
         }

@@ -6,6 +6,7 @@
 mod acks;
 mod deployment;
 mod failure;
+mod memory;
 mod sample;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::message::{DeployFailure, Order, Report, TaskFailure};
 use crate::options::RunOptions;
 use crate::retry::chain;
 use deployment::Current;
+use memory::Governor;
 
 /// How long a subtask that ended because its neighbour went away waits for the neighbour's own report.
 const CAUSE_GRACE: Duration = Duration::from_millis(500);
@@ -35,6 +37,9 @@ pub(crate) struct Worker {
     epochs_tx: mpsc::UnboundedSender<EpochEnd>,
     epochs: mpsc::UnboundedReceiver<EpochEnd>,
     current: Option<Current>,
+    governor: Governor,
+    /// Whether the allocator was told to give back what is freed.
+    gives_back: bool,
     /// A failure that is only a consequence, and when it is taken for the cause.
     consequence: Option<(Instant, Generation, TaskFailure)>,
 }
@@ -42,13 +47,16 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(options: RunOptions, reports: mpsc::UnboundedSender<Report>) -> Self {
         let (epochs_tx, epochs) = mpsc::unbounded_channel();
-        Self { options, reports, epochs_tx, epochs, current: None, consequence: None }
+        let governor = Governor::new(options.job.memory_bytes);
+        Self { options, reports, epochs_tx, epochs, current: None, governor, gives_back: false, consequence: None }
     }
 
     /// Works until the coordinator is gone.
     pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut ticker = tokio::time::interval(self.options.sample_interval);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(memory::LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -58,6 +66,7 @@ impl Worker {
                 event = next_event(&mut self.current) => self.handle_event(event),
                 Some((generation, epoch, end)) = self.epochs.recv() => self.handle_epoch(generation, epoch, end),
                 _ = ticker.tick() => self.handle_tick(),
+                _ = looks.tick() => self.govern_memory(),
             }
         }
         self.end().await;
@@ -185,6 +194,23 @@ impl Worker {
         }
         if let Some(sample) = self.current.as_ref().and_then(Current::sample) {
             self.report(Report::Sample(Box::new(sample)));
+        }
+    }
+
+    fn govern_memory(&mut self) {
+        let Some(memory) = &self.options.memory else { return };
+        let Some(used) = memory.used() else { return };
+        let imminent = self.current.as_ref().map_or(0, |current| current.store.imminent_bytes() as u64);
+        let before = self.governor.squeeze();
+        let squeeze = self.governor.judge(used + imminent);
+        if let Some(current) = &self.current {
+            current.store.squeeze(squeeze);
+        }
+        // What shrinks frees memory that is of no use within the process.
+        let shrinks = squeeze.clean < before.clean;
+        if shrinks != self.gives_back {
+            self.gives_back = shrinks;
+            memory.give_back(shrinks);
         }
     }
 

@@ -13,7 +13,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use weir_api::ResolvedJob;
 use weir_cluster::status::{JobStatus, StorageStatus};
-use weir_cluster::{GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, RunOptions, preview, run_job};
+use weir_cluster::{
+    GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, ProcessMemory, RunOptions, preview, run_job,
+};
 use weir_protocol::Millis;
 use weir_protocol::journal::{Owner, RevisionRule, StartRefusal};
 use weir_storage::{ProbeError, Retry};
@@ -21,6 +23,7 @@ use weir_storage::{ProbeError, Retry};
 use crate::cli::{Refusal, chain};
 use crate::jobs::Jobs;
 use crate::manifest::place_of;
+use crate::memory::OwnMemory;
 use crate::run;
 
 /// Requests that wait for the job's attention.
@@ -118,7 +121,8 @@ impl Starter {
     ) -> Result<JobOutcome, StartError> {
         let options = self.options(job).await.map_err(StartError::Options)?;
         let flow = flow.0.as_ref().map(|runtime| runtime.handle().clone());
-        let options = RunOptions { metrics, flow, ..options };
+        let memory: Option<Arc<dyn ProcessMemory>> = Some(Arc::new(OwnMemory));
+        let options = RunOptions { metrics, flow, memory, ..options };
         // What would be refused after the claim is refused before it, and leaves no trace in the journal.
         preview(&options).await.map_err(StartError::Preview)?;
         run_job(options, commands, status).await.map_err(StartError::Run)

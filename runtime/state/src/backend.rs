@@ -329,15 +329,14 @@ impl<K: Key> Backend<K> {
     }
 
     fn is_over_budget(&self) -> bool {
-        let shared = &self.store.shared;
-        shared.write_bytes.load(Ordering::Relaxed) > shared.budget.write
+        self.store.shared.writes_are_over()
     }
 
     /// Bytes of dirty at which this subtask spills: half its fair share, so that the other half can be sealed meanwhile.
     fn spill_at(&self) -> usize {
         let shared = &self.store.shared;
         let backends = shared.backends.load(Ordering::Relaxed).max(1);
-        (shared.budget.write / 2 / backends).clamp(MIN_SPILL_BYTES, MAX_DIRTY_BYTES)
+        (shared.write_budget() / 2 / backends).clamp(MIN_SPILL_BYTES, MAX_DIRTY_BYTES)
     }
 
     fn spill(&mut self) {

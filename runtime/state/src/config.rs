@@ -22,7 +22,7 @@ pub struct MemoryBudget {
     pub write: usize,
     /// The cache of values that RocksDB holds too. The memory backend and timers know no bound.
     pub clean: usize,
-    /// Run builders, base building, RocksDB's own tables.
+    /// Changes that are encoded and wait for the disk, base building, RocksDB's own tables. Beyond it they count as changes.
     pub builders: usize,
 }
 
@@ -85,6 +85,15 @@ impl Default for RocksTuning {
             file_bytes: 64 << 20,
             threads: 2,
         }
+    }
+}
+
+impl RocksTuning {
+    /// For a store with so many bytes of memory: what compaction holds of a file while it writes it, like the hashes of all its keys for
+    /// the filter, must fit.
+    pub fn for_memory(memory: usize) -> Self {
+        let file_bytes = (memory as u64 / 8).clamp(4 << 20, 64 << 20);
+        Self { file_bytes, ..Self::default() }
     }
 }
 

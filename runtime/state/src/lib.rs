@@ -34,6 +34,7 @@ pub use config::{BackendKind, Defects, MemoryBudget, RestoreChain, RocksTuning, 
 pub use descriptor::{BroadcastHandle, ListHandle, MapHandle, StateDescriptor, TimerHandle, Ttl, ValueHandle};
 pub use error::{StateError, StateName, ValueCodecError};
 pub use key::{Key, hash_key, try_hash_key};
+pub use shared::Squeeze;
 pub use store::{Done, EpochResult, StoreStats, WorkerStore};
 pub use table::broadcast::BroadcastTable;
 pub use table::list::ListTable;

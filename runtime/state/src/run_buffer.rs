@@ -68,6 +68,11 @@ impl RunBuffer {
         Self { max, states: BTreeMap::new(), layer: 0, growth: 0 }
     }
 
+    /// What it holds, and nothing is left.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.max))
+    }
+
     /// Begins a layer; it is newer than all before.
     pub(crate) fn layer(&mut self, state: StateId, entries: usize) -> LayerBuffer<'_> {
         let groups = self.max.get() as usize;

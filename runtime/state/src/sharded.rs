@@ -77,10 +77,15 @@ impl<S> Sharded<S> {
         self.len == 0
     }
 
-    /// Estimated bytes of the table itself, without what entries own on the heap. O(1).
+    /// Bytes that this many entries take in the table itself, roughly, without what they own on the heap. O(1).
     pub(crate) fn inline_bytes(&self) -> usize {
         // Load lies between 7/16 and 7/8; one control byte per bucket.
         self.len * (size_of::<S>() + 1) * 3 / 2
+    }
+
+    /// Bytes that the table itself takes, occupied or not. One look at each shard.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.shards.iter().map(HashTable::num_buckets).sum::<usize>() * (size_of::<S>() + 1)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
@@ -170,8 +175,21 @@ impl<S: Keyed> Sharded<S> {
         }
     }
 
+    /// The entries in the next `buckets` places, wherever the cursor stands: a sample, since hashes scatter entries.
+    pub(crate) fn sample(&self, cursor: &mut Cursor, buckets: usize) -> impl Iterator<Item = &S> {
+        if self.shards.get(cursor.shard).is_none_or(|shard| cursor.bucket >= shard.num_buckets()) {
+            let shard = cursor.shard + 1;
+            *cursor = Cursor { shard: if shard < self.shards.len() { shard } else { 0 }, bucket: 0 };
+        }
+        let shard = &self.shards[cursor.shard];
+        let from = cursor.bucket;
+        cursor.bucket += buckets;
+        (from..cursor.bucket.min(shard.num_buckets())).filter_map(|bucket| shard.get_bucket(bucket))
+    }
+
     /// Visits the next occupied buckets, at most `buckets` of them, occupied or not, and takes out those for which `take`
-    /// says so. Returns false at the end of the table, with the cursor back at its start.
+    /// says so. A shard that this left rather empty gives memory back. Returns false at the end of the table, with the cursor back
+    /// at its start.
     pub(crate) fn sweep(
         &mut self,
         cursor: &mut Cursor,
@@ -188,6 +206,7 @@ impl<S: Keyed> Sharded<S> {
                 if !shard.is_empty() && cursor.bucket < shard.num_buckets() {
                     break;
                 }
+                give_back(&mut self.shards[cursor.shard]);
                 *cursor = Cursor { shard: cursor.shard + 1, bucket: 0 };
             }
             let shard = &mut self.shards[cursor.shard];
@@ -200,6 +219,15 @@ impl<S: Keyed> Sharded<S> {
             cursor.bucket += 1;
         }
         true
+    }
+}
+
+/// Halves a shard, or more, of which hardly more than a third is occupied; what comes back has room for some more.
+fn give_back<S: Keyed>(shard: &mut HashTable<S>) {
+    if shard.is_empty() {
+        *shard = HashTable::new();
+    } else if shard.len() * 20 < shard.num_buckets() * 7 {
+        shard.shrink_to(0, rehash);
     }
 }
 

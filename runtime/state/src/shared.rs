@@ -1,13 +1,32 @@
 //! What a worker's store and the backends of its subtasks have in common: counters, switches and the past. Read on the record
 //! path without locks.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use weir_protocol::MaxParallelism;
 
 use crate::config::{Defects, MemoryBudget};
 use crate::past::Past;
+
+/// Changes that take fewer bytes than this are not worth waiting for.
+const LEAST_WRITES: usize = 1 << 20;
+
+/// How much of its budgets a store may use, because budgets go by estimates and the process by what it really takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Squeeze {
+    /// Of the budget for changes, in permille.
+    pub write: u32,
+    /// Of the budget for the cache, in permille.
+    pub clean: u32,
+    /// True while no subtask may read that could give memory back.
+    pub full: bool,
+}
+
+impl Squeeze {
+    /// The budgets as they are.
+    pub const NONE: Self = Self { write: 1000, clean: 1000, full: false };
+}
 
 /// State shared by a store and its backends.
 #[derive(Debug)]
@@ -19,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) evicts: bool,
     /// Bytes of dirty and sealed layers of all backends.
     pub(crate) write_bytes: AtomicUsize,
+    /// Bytes of encoded changes on their way to the disk and into RocksDB.
+    pub(crate) encoded_bytes: AtomicUsize,
     /// Bytes of the clean caches of all backends.
     pub(crate) clean_bytes: AtomicUsize,
     /// Bytes of timers and broadcast state, which always stay in memory.
@@ -31,6 +52,11 @@ pub(crate) struct Shared {
     pub(crate) wants_ingest: AtomicBool,
     /// All runs up to this number are in the past.
     pub(crate) ingested: AtomicU64,
+    /// What the process leaves of the budgets, see [`Squeeze`].
+    pub(crate) squeezed_write: AtomicU32,
+    pub(crate) squeezed_clean: AtomicU32,
+    /// True while the process has no memory left: who can give some back reads no more until then.
+    pub(crate) full: AtomicBool,
     /// True while a bound outside memory is reached, like unsent runs on disk.
     pub(crate) blocked: AtomicBool,
     /// The latest time any backend was told, milliseconds since the Unix epoch.
@@ -46,12 +72,16 @@ impl Shared {
             defects,
             evicts,
             write_bytes: AtomicUsize::new(0),
+            encoded_bytes: AtomicUsize::new(0),
             clean_bytes: AtomicUsize::new(0),
             pinned_bytes: AtomicUsize::new(0),
             backends: AtomicUsize::new(0),
             ingesting: AtomicBool::new(false),
             wants_ingest: AtomicBool::new(false),
             ingested: AtomicU64::new(0),
+            squeezed_write: AtomicU32::new(Squeeze::NONE.write),
+            squeezed_clean: AtomicU32::new(Squeeze::NONE.clean),
+            full: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             clock: Arc::new(AtomicI64::new(i64::MIN)),
             past: OnceLock::new(),
@@ -91,10 +121,33 @@ impl Shared {
         self.is_ingested(handed)
     }
 
+    /// True while changes and what they are encoded to fill their budget.
+    pub(crate) fn writes_are_over(&self) -> bool {
+        let encoded = self.encoded_bytes.load(Ordering::Relaxed);
+        let beyond = encoded.saturating_sub(self.budget.builders);
+        let writes = self.write_bytes.load(Ordering::Relaxed) + beyond;
+        writes > self.write_budget() || writes > LEAST_WRITES && self.full.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that changes may take now.
+    pub(crate) fn write_budget(&self) -> usize {
+        of(self.budget.write, &self.squeezed_write)
+    }
+
+    pub(crate) fn squeeze(&self, squeeze: Squeeze) {
+        self.squeezed_write.store(squeeze.write, Ordering::Relaxed);
+        self.squeezed_clean.store(squeeze.clean, Ordering::Relaxed);
+        self.full.store(squeeze.full, Ordering::Relaxed);
+    }
+
     /// True while clean holds more than its share and may shrink.
     pub(crate) fn clean_is_over(&self) -> bool {
-        self.evicts && self.clean_bytes.load(Ordering::Relaxed) > self.budget.clean
+        self.evicts && self.clean_bytes.load(Ordering::Relaxed) > of(self.budget.clean, &self.squeezed_clean)
     }
+}
+
+fn of(bytes: usize, permille: &AtomicU32) -> usize {
+    bytes / 1000 * permille.load(Ordering::Relaxed) as usize
 }
 
 /// A byte count that is published to a shared total.
@@ -102,6 +155,11 @@ impl Shared {
 pub(crate) struct Published(usize);
 
 impl Published {
+    /// What this contributes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0
+    }
+
     /// Sets this contribution to `total`.
     #[inline]
     pub(crate) fn set(&mut self, total: &AtomicUsize, bytes: usize) {

@@ -6,6 +6,7 @@
 
 mod base;
 mod build;
+mod encoded;
 mod keep;
 mod ledger;
 mod restore;
@@ -26,7 +27,7 @@ use crate::error::{StateError, StateName};
 use crate::key::Key;
 use crate::past::Past;
 use crate::schema::{Declaration, Schema};
-use crate::shared::Shared;
+use crate::shared::{Shared, Squeeze};
 use base::Ownership;
 use build::BuilderMessage;
 use keep::KeeperMessage;
@@ -215,6 +216,19 @@ impl WorkerStore {
     pub fn begin_epoch(&self, epoch: CheckpointId, subtasks: usize, done: Done) {
         self.inner.ledger.lock().begin(epoch, subtasks, now_us(), done);
         self.inner.finish_epochs();
+    }
+
+    /// Says how much of its memory the store may use from now on.
+    pub fn squeeze(&self, squeeze: Squeeze) {
+        self.inner.shared.squeeze(squeeze);
+    }
+
+    /// Bytes that the store may take within milliseconds, whatever its budgets say: the changes that are spilled or sealed next are there
+    /// twice while they are encoded.
+    pub fn imminent_bytes(&self) -> usize {
+        let shared = &self.inner.shared;
+        let changes = shared.write_bytes.load(Ordering::Relaxed).min(shared.write_budget() / 2);
+        changes.saturating_sub(shared.encoded_bytes.load(Ordering::Relaxed))
     }
 
     /// Takes what a subtask sealed at its barrier. O(1), and waits for nobody.

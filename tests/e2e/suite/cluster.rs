@@ -1,7 +1,8 @@
 //! The cluster that the tests share: brought up by `tests/servers/kubernetes`, with the image in it, and taken away when dropped.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub struct Cluster {
     image_script: PathBuf,
     directory: PathBuf,
     take_away: bool,
+    installed: OnceLock<Result<(), String>>,
+    run: String,
     /// What pods write into.
     pub ledger: Ledger,
 }
@@ -57,12 +60,28 @@ impl Cluster {
         let ledger = Ledger::serve(HOST_ADDRESS)
             .map_err(|error| Unavailable::Broken(format!("the ledger cannot be served on {HOST_ADDRESS}: {error}")));
         // From here on a failure takes the cluster away again.
-        let cluster = Self { script, image_script, directory, take_away, ledger: ledger? };
-        cluster.import_image().and_then(|()| cluster.install()).map_err(|reason| {
-            cluster.keep_evidence("install");
-            Unavailable::Broken(reason)
-        })?;
+        let cluster = Self {
+            script,
+            image_script,
+            directory,
+            take_away,
+            installed: OnceLock::new(),
+            run: run_id(),
+            ledger: ledger?,
+        };
+        cluster.import_image().map_err(Unavailable::Broken)?;
         Ok(cluster)
+    }
+
+    /// Installs the operator, for the first test that needs it.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn operator(&self) {
+        let installed = self.installed.get_or_init(|| self.install());
+        if let Err(reason) = installed {
+            panic!("there is no operator: {reason}");
+        }
     }
 
     /// The chart, by helm, into a namespace that enforces `restricted`.
@@ -99,10 +118,9 @@ impl Cluster {
         let job = Path::new(env!("CARGO_BIN_EXE_weir-e2e-job"));
         link(job, &binaries.join("weir"))?;
         let operator = job.with_file_name("weir-operator");
-        if !operator.exists() {
-            return Err(format!("there is no {}: cargo build --release -p weir-operator", operator.display()));
+        if operator.exists() {
+            link(&operator, &binaries.join("weir-operator"))?;
         }
-        link(&operator, &binaries.join("weir-operator"))?;
         let archive = scratch.path().join("weir.tar");
         let (from, to) = (binaries.display().to_string(), archive.display().to_string());
         succeed(&run(&self.image_script, &["build", &from, &to], None), "building the image")?;
@@ -119,6 +137,11 @@ impl Cluster {
     /// Where everything of it is.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where in the bucket `weir` a namespace's jobs are kept: nowhere that an earlier run has been.
+    pub fn prefix(&self, namespace: &str) -> String {
+        format!("{}/{namespace}", self.run)
     }
 
     /// Runs kubectl.
@@ -193,6 +216,11 @@ impl Drop for Cluster {
             assert!(answer.ok, "the cluster did not go down:\n{}", answer.err);
         }
     }
+}
+
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("run-{}", now.as_secs())
 }
 
 fn link(from: &Path, to: &Path) -> Result<(), String> {

@@ -35,8 +35,7 @@ fn disturb(job: &Job<'_>, fault: &dyn Fn(u32)) {
     job.await_progress();
     let mut gaps: Vec<Duration> = Vec::new();
     for round in 0..faults {
-        fault(round);
-        gaps.push(job.await_progress());
+        gaps.push(job.await_recovery(|| fault(round)));
     }
     job.await_progress();
     job.patch(&serde_json::json!({ "desiredState": "Suspended" }));

@@ -74,6 +74,7 @@ fn remove(cluster: &Cluster) {
 
 /// What never reaches the operator.
 pub fn refused_by_the_api_server(cluster: &Cluster) {
+    cluster.operator();
     cluster.namespace(NAMESPACE);
     let mut wrong = Vec::new();
     let cases = cases(&["schema", "update"]);
@@ -103,6 +104,7 @@ pub fn refused_by_the_api_server(cluster: &Cluster) {
 
 /// What the schema cannot see ends as a condition that names the field; nothing runs, nothing foreign is touched.
 pub fn refused_by_the_operator(cluster: &Cluster) {
+    cluster.operator();
     cluster.namespace(NAMESPACE);
     let cases = cases(&["condition", "cluster"]);
     for case in &cases {

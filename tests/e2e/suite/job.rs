@@ -37,7 +37,7 @@ impl<'a> Job<'a> {
             "image": IMAGE,
             "worker": { "slots": 1, "memory": "256Mi", "cpu": "1", "disk": "1Gi" },
             "storage": {
-                "uri": format!("s3://weir/{namespace}"),
+                "uri": format!("s3://weir/{}", cluster.prefix(namespace)),
                 "endpoint": "http://minio.storage:9000",
                 "credentials": { "secretName": "weir-s3" },
             },
@@ -46,6 +46,7 @@ impl<'a> Job<'a> {
         for (field, value) in defaults.as_object().expect("it is one") {
             spec.as_object_mut().expect("a spec is an object").entry(field).or_insert_with(|| value.clone());
         }
+        cluster.operator();
         cluster.namespace(namespace);
         Self { cluster, namespace, name, spec }
     }
@@ -124,6 +125,17 @@ impl<'a> Job<'a> {
         started.elapsed()
     }
 
+    /// Disturbs it and waits until output of a newer generation is committed; returns how long that took.
+    pub fn await_recovery(&self, disturb: impl FnOnce()) -> Duration {
+        let generation = || self.cluster.ledger.generation(self.namespace);
+        let (before, started) = (generation(), Instant::now());
+        disturb();
+        eventually("output of a newer generation is committed", PATIENCE, || {
+            if generation() > before { Ok(()) } else { Err(format!("generation {before}; {}", self.status())) }
+        });
+        started.elapsed()
+    }
+
     /// The pod, as the API server has it.
     pub fn pod(&self) -> Value {
         self.cluster.get(self.namespace, &format!("pod/{}-0", self.name))
@@ -148,7 +160,8 @@ impl<'a> Job<'a> {
 
     /// What is stored under its prefix, as files of the S3 server.
     pub fn stored(&self) -> u64 {
-        let place = format!("node/minio/weir/{0}/{0}/{1}", self.namespace, self.name);
+        let prefix = self.cluster.prefix(self.namespace);
+        let place = format!("node/minio/weir/{prefix}/{}/{}", self.namespace, self.name);
         count_files(&self.cluster.directory().join(place))
     }
 

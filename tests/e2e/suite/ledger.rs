@@ -16,6 +16,7 @@ struct Book {
     prepared: BTreeMap<String, Vec<u8>>,
     committed: BTreeMap<String, Vec<u8>>,
     lines: u64,
+    generation: u64,
     complaints: Vec<String>,
 }
 
@@ -63,6 +64,11 @@ impl Ledger {
     /// Lines that count.
     pub fn lines(&self, book: &str) -> u64 {
         self.with(book, |book| book.lines)
+    }
+
+    /// The newest generation whose output counts; 0 if there is none.
+    pub fn generation(&self, book: &str) -> u64 {
+        self.with(book, |book| book.generation)
     }
 
     /// Judges a book whose job spread its numbers over `keys` keys.
@@ -151,6 +157,7 @@ fn take(path: &str, body: Vec<u8>, books: &Mutex<BTreeMap<String, Book>>) -> boo
         "commit" => match book.prepared.remove(name) {
             Some(part) => {
                 book.lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
+                book.generation = book.generation.max(generation(name));
                 book.committed.insert(name.to_owned(), part);
                 true
             }
@@ -164,11 +171,17 @@ fn take(path: &str, body: Vec<u8>, books: &Mutex<BTreeMap<String, Book>>) -> boo
     }
 }
 
+/// The generation that wrote a part: `<job>-g<generation>-<subtask>-<number>`.
+fn generation(name: &str) -> u64 {
+    name.rsplit('-').nth(2).and_then(|field| field.strip_prefix('g')).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// The oracle notices what it is there for.
 ///
 /// # Panics
 /// When it does not.
 pub fn check_the_oracle() {
+    assert_eq!(generation("0b5d-17-g12-0-3"), 12);
     let exact = Verdict { numbers: 4, end: 4, lost: 0, doubled: 0, miscounted: 0 };
     let judged = |text: &str| judge(std::iter::once(text.as_bytes()), 2);
     assert_eq!(judged("0 0 1\n1 1 1\n2 0 2\n3 1 2\n"), exact);

@@ -48,6 +48,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// `auth can-i`, more than a hundred times: all of it denied.
 pub fn nothing_else(cluster: &Cluster) {
+    cluster.operator();
     let user = user(cluster);
     let mut items = Vec::new();
     for (verbs, group, resources, namespaces) in DENIED {
@@ -74,6 +75,7 @@ pub fn nothing_else(cluster: &Cluster) {
 
 /// The audit log of all tests before this one holds every verb on every resource that is granted, and nothing that was refused.
 pub fn all_used(cluster: &Cluster) {
+    cluster.operator();
     let user = user(cluster);
     let log = std::fs::read_to_string(cluster.logs().join("audit.log")).expect("the API server writes an audit log");
     let mut used = BTreeSet::new();

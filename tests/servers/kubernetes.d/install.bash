@@ -36,7 +36,9 @@ built() {
     printf '%s: building %s %s, once\n' "$name" "$what" "$version" >&2
     scratch=$(mktemp -d)
     mkdir "$scratch/out"
-    if ! (cd "$scratch" && "$@") </dev/null >"$scratch/log" 2>&1; then
+    # In the background, because a shell that is asked whether it succeeds goes on after its commands' failures.
+    (cd "$scratch" && "$@") </dev/null >"$scratch/log" 2>&1 &
+    if ! wait $!; then
       tail -n 40 "$scratch/log" >&2
       rm -rf "$scratch"
       die "the build of $what $version failed, see above"

@@ -2,7 +2,7 @@
 //!
 //! Helm and promtool do the work where they are the judges; both are installed on first use, see `tests/servers`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod chart;
 mod hostile;

@@ -16,7 +16,7 @@ use weir_protocol::coordinator::{Barrier, OperatorReport, TaskAck, TaskId};
 use weir_protocol::{
     CheckpointId, Generation, JobId, Manifest, ManifestKind, MaxParallelism, OperatorId, SubtaskIndex, WorkerIndex,
 };
-use weir_state::{BackendKind, MemoryBudget, RestoreChain, StoreConfig, WorkerStore};
+use weir_state::{BackendKind, MemoryBudget, RestoreChain, RocksTuning, StoreConfig, WorkerStore};
 
 use super::acks::Acks;
 use super::failure;
@@ -37,6 +37,10 @@ const CHANNEL_MEMORY_DIVISOR: u64 = 16;
 
 /// Budget of one channel in bytes, at least and at most.
 const CHANNEL_BYTES: (u64, u64) = (64 << 10, 1 << 20);
+
+/// Files of runs and bases are cut at a quarter of the memory for keyed state, at least and at most this many bytes: their writer holds
+/// the hashes of all keys of a file.
+const MAX_FILE_BYTES: (u64, u64) = (8 << 20, 256 << 20);
 
 /// A prepared or running deployment.
 pub(super) struct Current {
@@ -200,6 +204,8 @@ fn store_config(options: &RunOptions, generation: Generation) -> Result<StoreCon
             StateBackend::Memory => BackendKind::Memory,
         },
         memory: MemoryBudget::split(memory),
+        tuning: RocksTuning::for_memory(memory),
+        max_file_bytes: (memory as u64 / 4).clamp(MAX_FILE_BYTES.0, MAX_FILE_BYTES.1),
         worker: WORKER,
         defects: options.defects.state,
         ..StoreConfig::new(dir, objects, runtime, max_parallelism(job)?, generation)

@@ -18,6 +18,7 @@ use crate::layers::SealedPart;
 use crate::rocks::file_options;
 use crate::run_buffer::RunBuffer;
 use crate::sst::{RunWriter, WrittenFile};
+use crate::store::encoded::Encoded;
 use crate::store::keep::KeeperMessage;
 use crate::store::ledger::BuildJob;
 use crate::store::{Indispensable, Inner, upload};
@@ -62,7 +63,7 @@ fn build(inner: &Arc<Inner>, options: &Options, job: BuildJob) {
     let started = Instant::now();
     let BuildJob { sequence, parts } = job;
     let buffer = match encode(inner, sequence, parts) {
-        Ok(buffer) => buffer,
+        Ok(buffer) => Encoded::new(buffer, &inner.shared),
         Err(error) => {
             // The changes cannot be written, now or later: no later checkpoint would be complete.
             tracing::error!(error = &error as &dyn std::error::Error, "state cannot be encoded");
@@ -70,8 +71,8 @@ fn build(inner: &Arc<Inner>, options: &Options, job: BuildJob) {
             return inner.finish_epochs();
         }
     };
-    let Some(files) = write_until_done(inner, options, sequence, &buffer) else { return };
-    let growth = buffer.growth();
+    let Some(files) = write_until_done(inner, options, sequence, buffer.buffer()) else { return };
+    let growth = buffer.buffer().growth();
     let locals = files.iter().map(|file| file.local.clone()).collect();
     let files = inner.ledger.lock().built(sequence, files, growth, started.elapsed());
     for file in files {

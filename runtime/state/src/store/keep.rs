@@ -14,15 +14,15 @@ use std::time::Duration;
 use crate::error::StateError;
 use crate::past::Past;
 use crate::rocks::{Purpose, Rocks, file_options};
-use crate::run_buffer::RunBuffer;
 use crate::sst::RunWriter;
+use crate::store::encoded::Encoded;
 use crate::store::restore::Directory;
 use crate::store::{Indispensable, Inner};
 
-/// Runs of fewer bytes are collected before they are ingested.
-const SMALL_RUN: usize = 8 << 20;
-/// Collected bytes at which they are ingested.
+/// Collected bytes at which they are ingested, at most; of the memory for builders they may take half.
 const COLLECT_BYTES: usize = 32 << 20;
+/// Runs of fewer bytes than this part of those are collected before they are ingested.
+const SMALL_RUN_DIVISOR: usize = 4;
 /// Collected runs at which they are ingested: their layers wait, sealed, and every miss looks through them.
 const COLLECT_RUNS: usize = 4;
 /// Longest time that collected runs wait when nothing else happens.
@@ -34,7 +34,7 @@ pub(super) enum KeeperMessage {
     Built {
         sequence: u64,
         files: Vec<PathBuf>,
-        buffer: Option<RunBuffer>,
+        buffer: Option<Encoded>,
     },
     /// Values want to leave memory.
     BeginIngest,
@@ -49,7 +49,7 @@ struct Keeper {
     inner: Arc<Inner>,
     directory: Directory,
     /// Small runs that wait to be ingested together, and the number of the newest.
-    collected: Option<RunBuffer>,
+    collected: Option<Encoded>,
     runs: usize,
     newest: u64,
     /// Number of the run that was told of last; numbers ascend.
@@ -139,12 +139,13 @@ impl Keeper {
         Ok(())
     }
 
-    fn take(&mut self, sequence: u64, files: Vec<PathBuf>, buffer: Option<RunBuffer>) {
+    fn take(&mut self, sequence: u64, files: Vec<PathBuf>, buffer: Option<Encoded>) {
         // Built before ingesting began, told of after.
         if sequence <= self.begun_with {
             return;
         }
-        match buffer.filter(|buffer| buffer.bytes() < SMALL_RUN) {
+        let collect = COLLECT_BYTES.min(self.inner.shared.budget.builders / 2);
+        match buffer.filter(|buffer| buffer.bytes() < collect / SMALL_RUN_DIVISOR) {
             Some(buffer) => {
                 match &mut self.collected {
                     Some(collected) => collected.absorb(buffer),
@@ -152,10 +153,10 @@ impl Keeper {
                 }
                 self.runs += 1;
                 self.newest = sequence;
-                let full = self.collected.as_ref().is_some_and(|collected| collected.bytes() >= COLLECT_BYTES);
+                let full = self.collected.as_ref().is_some_and(|collected| collected.bytes() >= collect);
                 // Layers that wait take room that new changes need; they may only do so while there is plenty.
                 let shared = &self.inner.shared;
-                let tight = shared.write_bytes.load(Ordering::Relaxed) > shared.budget.write / 4;
+                let tight = shared.write_bytes.load(Ordering::Relaxed) > shared.write_budget() / 4;
                 if full || tight || self.runs >= COLLECT_RUNS {
                     self.persist(Self::flush);
                 }
@@ -175,7 +176,7 @@ impl Keeper {
         std::fs::create_dir_all(self.directory.links())
             .map_err(|source| StateError::local("create directory", self.directory.links(), source))?;
         let mut writer = RunWriter::new(&options, u64::MAX, || (String::new(), scratch.clone()));
-        collected.emit(|key, value| writer.put(key, value))?;
+        collected.buffer().emit(|key, value| writer.put(key, value))?;
         let files: Vec<_> = writer.finish()?.into_iter().map(|file| file.local).collect();
         self.ingest(&files, self.newest)?;
         files.iter().for_each(|file| delete(file));

@@ -132,7 +132,7 @@ impl<S: Slot> SlotLayers<S> {
         Usage {
             dirty: self.dirty.inline_bytes() + extra(self.dirty.len(), self.dirty_entries),
             sealed: self.sealed.bytes(),
-            clean: self.clean.inline_bytes() + extra(self.clean.len(), self.clean_entries),
+            clean: self.clean.allocated_bytes() + extra(self.clean.len(), self.clean_entries),
             pinned: 0,
         }
     }

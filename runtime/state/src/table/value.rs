@@ -57,6 +57,10 @@ impl<K: Key, V: Value> Encode for Slot<K, V> {
     }
 }
 
+/// Places of dirty that are looked at between two batches to learn what values own on the heap: they are changed by users, who do not
+/// say when they are done.
+const SAMPLE: usize = 16;
+
 /// One value per key, of one state and subtask.
 #[derive(Debug)]
 pub struct ValueTable<K: Key, V: Value> {
@@ -66,6 +70,7 @@ pub struct ValueTable<K: Key, V: Value> {
     clean: Sharded<Slot<K, V>>,
     evictor: Cursor,
     heap: HeapMeter,
+    sampler: Cursor,
     /// Counts slices handed over; a fetch that began under another count is repeated.
     handed_over: u64,
 }
@@ -108,6 +113,7 @@ impl<K: Key, V: Value> ValueTable<K, V> {
             clean: Sharded::default(),
             evictor: Cursor::default(),
             heap: HeapMeter::default(),
+            sampler: Cursor::default(),
             handed_over: 0,
         }
     }
@@ -164,18 +170,12 @@ impl<K: Key, V: Value> ValueTable<K, V> {
                 if self.core.ttl.is_some() {
                     revive(slot, &self.core);
                 }
-                if owns_heap::<K, V>() {
-                    self.heap.note(|| heap_of(slot));
-                }
                 Ok(&mut slot.value)
             }
             Entry::Vacant(vacant) => {
                 let (value, fresh) = take_below(&mut self.core, &self.sealed, &mut self.clean, hash, mixed, key)?;
                 *len += 1;
                 let slot = Slot { key: key.clone(), value, meta: Meta::new(fresh, self.core.expiry()) };
-                if owns_heap::<K, V>() {
-                    self.heap.note(|| heap_of(&slot));
-                }
                 Ok(&mut vacant.insert(slot).into_mut().value)
             }
         }
@@ -189,22 +189,17 @@ impl<K: Key, V: Value> ValueTable<K, V> {
         let mixed = mix(hash);
         let expiry = self.core.expiry();
         let (entry, len) = self.dirty.entry(mixed, key);
-        let slot = match entry {
+        match entry {
             Entry::Occupied(held) => {
                 let slot = held.into_mut();
                 slot.meta = slot.meta.with_expiry(expiry);
                 slot.value = Some(value);
-                slot
             }
             Entry::Vacant(vacant) => {
                 let fresh = absent_below(&self.core, &self.sealed, &mut self.clean, mixed, key);
                 *len += 1;
-                let slot = Slot { key: key.clone(), value: Some(value), meta: Meta::new(fresh, expiry) };
-                vacant.insert(slot).into_mut()
+                vacant.insert(Slot { key: key.clone(), value: Some(value), meta: Meta::new(fresh, expiry) });
             }
-        };
-        if owns_heap::<K, V>() {
-            self.heap.note(|| heap_of(slot));
         }
         Ok(())
     }
@@ -416,6 +411,9 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
         self.dirty.tend();
         self.clean.tend();
+        if owns_heap::<K, V>() {
+            self.heap.observe(self.dirty.sample(&mut self.sampler, SAMPLE).map(heap_of));
+        }
         let mut more = true;
         let Self { core, sealed, clean, .. } = self;
         let survives = core.shared.defects.clean_survives_hand_over;
@@ -445,7 +443,7 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         Usage {
             dirty: self.dirty.inline_bytes() + self.heap.estimate(self.dirty.len()),
             sealed: self.sealed.bytes(),
-            clean: self.clean.inline_bytes() + self.heap.estimate(self.clean.len()),
+            clean: self.clean.allocated_bytes() + self.heap.estimate(self.clean.len()),
             pinned: 0,
         }
     }
