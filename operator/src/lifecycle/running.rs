@@ -219,7 +219,6 @@ impl Step<'_> {
             Control::NotAsked | Control::Unreachable(_) => return self.silent(deployed),
         };
         self.memory.silent_since = None;
-        self.observe(&report);
         // Told is not done: the process says the revision it was told last, the journal the one that was claimed.
         let told = report.number >= deployed.number || report.journal_settled(deployed.number);
         if deployed.notes.mode == Mode::Redeploy && (!told || self.is_redeploying(deployed)) {
