@@ -32,6 +32,9 @@ pub const LOCAL: &str = "local";
 /// The most bytes that arguments may have as JSON: they travel in a ConfigMap of at most 1 MiB.
 pub const MAX_ARGS_BYTES: usize = 256 * 1024;
 
+/// Revision numbers of one StreamJob generation: the first is the spec's own, the second that of a rollback from it.
+pub const NUMBERS_PER_GENERATION: u64 = 2;
+
 /// Who reads the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
@@ -84,6 +87,7 @@ impl Checks {
         let savepoint = self.savepoint(spec.savepoint.as_ref());
         Some(ResolvedJob {
             format: FORMAT,
+            revision_number: self.revision_number(job),
             name: name?,
             namespace,
             owner,
@@ -118,6 +122,16 @@ impl Checks {
         let found = if text.is_empty() { "nothing".to_owned() } else { quoted(text) };
         let name = text.parse::<JobName>().map_err(|error| Invalid::new("metadata.name", found, name::ALLOWED, error));
         self.keep(name)
+    }
+
+    fn revision_number(&self, job: &StreamJob) -> u64 {
+        match self.surface {
+            Surface::CommandLine => 0,
+            Surface::Cluster => {
+                let generation = job.metadata.generation.and_then(|number| u64::try_from(number).ok());
+                generation.map_or(0, |number| number.saturating_mul(NUMBERS_PER_GENERATION))
+            }
+        }
     }
 
     /// Namespace and owner. The API server sets both on a cluster.

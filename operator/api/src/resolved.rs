@@ -22,6 +22,11 @@ pub const FORMAT: u32 = 1;
 pub struct ResolvedJob {
     /// Version of this form.
     pub format: u32,
+    /// This resolved job's place in the order of things: twice the StreamJob's generation, so that a rollback from it
+    /// has the odd number behind it; 0 on the command line. A job that is stopped, finished or failed runs again only for
+    /// a higher number, and a lower one never takes over. No part of what runs: the hash is the same for every number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision_number: u64,
     /// The job's name.
     pub name: JobName,
     /// Its namespace; `local` on the command line. With the name it makes the job's place under `storage.uri`.
@@ -63,6 +68,10 @@ pub struct ResolvedJob {
     /// The wishes that change nothing in what runs.
     #[serde(default)]
     pub wishes: Wishes,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is asked of whoever runs the job, and does not make it another revision.

@@ -15,11 +15,13 @@ impl ResolvedJob {
         format!("{:016x}", xxh3_64(self.canonical_json().as_bytes()))
     }
 
-    /// The stored form of what runs: this job without its wishes. Reading it back gives the job with default wishes.
+    /// The stored form of what runs: this job without its wishes and its number. Reading it back gives the job with default
+    /// wishes and number 0.
     pub fn canonical_json(&self) -> String {
         let mut value = serde_json::to_value(self).expect("a resolved job is JSON");
         if let Value::Object(members) = &mut value {
             members.remove("wishes");
+            members.remove("revisionNumber");
         }
         let mut text = String::new();
         write_canonical(&value, &mut text);

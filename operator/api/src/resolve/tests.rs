@@ -292,6 +292,12 @@ fn a_job_belongs_to_its_namespace_and_uid_or_to_the_machine() {
     assert_eq!((on_cluster.namespace.as_str(), on_cluster.owner.as_str()), ("team-a", "0b5e"));
     let local = resolve(&job(json!({})), Surface::CommandLine).unwrap();
     assert_eq!((local.namespace.as_str(), local.owner.as_str()), ("local", "local"));
+    assert_eq!((on_cluster.revision_number, local.revision_number), (0, 0));
+    let mut edited = job(json!({}));
+    edited.metadata.generation = Some(7);
+    let edited = resolve(&edited, Surface::Cluster).unwrap();
+    assert_eq!(edited.revision_number, 14);
+    assert_eq!(edited.revision(), on_cluster.revision(), "the number is no part of what runs");
     let mut unread = job(json!({}));
     unread.metadata.uid = None;
     unread.metadata.namespace = None;
