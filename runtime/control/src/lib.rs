@@ -12,6 +12,7 @@ mod client;
 pub mod exit_code;
 pub mod identity;
 mod server;
+pub mod termination;
 mod tls;
 
 /// The messages of `weir.control.v1`, generated.
