@@ -121,8 +121,8 @@ impl Starter {
     ) -> Result<JobOutcome, StartError> {
         let options = self.options(job).await.map_err(StartError::Options)?;
         let flow = flow.0.as_ref().map(|runtime| runtime.handle().clone());
-        let memory: Option<Arc<dyn ProcessMemory>> = Some(Arc::new(OwnMemory));
-        let options = RunOptions { metrics, flow, memory, ..options };
+        let memory: Arc<dyn ProcessMemory> = Arc::new(OwnMemory);
+        let options = RunOptions { metrics, flow, memory: Some(memory), ..options };
         // What would be refused after the claim is refused before it, and leaves no trace in the journal.
         preview(&options).await.map_err(StartError::Preview)?;
         run_job(options, commands, status).await.map_err(StartError::Run)
