@@ -212,7 +212,7 @@ impl Scene {
     /// Files below the job's place.
     pub(crate) fn stored(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        collect(&self.at("storage"), &mut found);
+        collect(&self.at("storage").join("team-a"), &mut found);
         found.sort();
         found
     }

@@ -37,14 +37,14 @@ fn kind(kind: v1::CheckpointKind) -> &'static str {
 
 /// The whole page, as of `now`.
 pub(super) fn render(status: &v1::StatusResponse, now: i64) -> String {
-    let mut page = head(status, now);
+    let mut page = head(status);
     page.push_str(&checkpoints(status, now));
     page.push_str(&restarts(status));
     page.push_str(&operators(status));
     page
 }
 
-fn head(status: &v1::StatusResponse, now: i64) -> String {
+fn head(status: &v1::StatusResponse) -> String {
     let (job, revision) = (status.job.clone().unwrap_or_default(), status.revision.clone().unwrap_or_default());
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -77,8 +77,7 @@ fn head(status: &v1::StatusResponse, now: i64) -> String {
     line("restarts", &status.restart_count.to_string());
     let storage = status.storage.clone().unwrap_or_default();
     if storage.trouble_since > 0 {
-        let age = show::ago(u64::try_from(now - storage.trouble_since).unwrap_or(0));
-        line("storage", &format!("in trouble since {age}: {}", storage.message));
+        line("storage", &format!("in trouble since {}: {}", show::time(storage.trouble_since), storage.message));
     }
     if let Some(size) = &status.state_size {
         line(
@@ -315,10 +314,10 @@ process      weir 0.1.0, since 1970-01-01T00:00:01.000Z
 restored     from checkpoint 16
 checkpoints  9 completed, 1 failed, 0 skipped
 restarts     1
-storage      in trouble since 3 s ago: timed out
+storage      in trouble since 1970-01-01T00:00:57.000Z: timed out
 
-CHECKPOINT  KIND        COMPLETED                 AGE        TOOK    FULL  UPLOADED  GENERATION
-        17  checkpoint  1970-01-01T00:00:50.000Z  10 s ago  42 ms  2.0 kB     100 B           3
+CHECKPOINT  KIND        COMPLETED                 AGE          TOOK      FULL  UPLOADED  GENERATION
+        17  checkpoint  1970-01-01T00:00:50.000Z  10 s ago  42.0 ms  1.95 KiB     100 B           3
 
 RESTART                   KIND       WAITED  RESTORED  REASON
 1970-01-01T00:01:00.000Z  user_code  1.00 s         -  operator sum: no
