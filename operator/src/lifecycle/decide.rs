@@ -138,13 +138,17 @@ impl<'w> Step<'w> {
         let change = changed.map_or(Change::None, |wanted| resolve_change(deployed, wanted));
         self.update_available(deployed, valid);
         self.collect_configs(deployed, changed.filter(|_| change == Change::Replace));
+        let suspended = self.world.desired_state == DesiredState::Suspended;
+        if change != Change::Replace || suspended || deployed.notes.ended.is_some() {
+            self.drop_checks();
+        }
         if let Some(ended) = &deployed.notes.ended {
             return match (change, changed) {
                 (Change::Redeploy | Change::Replace, Some(wanted)) => self.begin_again(deployed, wanted),
                 _ => self.ended(deployed, ended),
             };
         }
-        if self.world.desired_state == DesiredState::Suspended {
+        if suspended {
             return self.suspend(deployed);
         }
         if deployed.replicas == 0 {

@@ -38,6 +38,10 @@ impl Step<'_> {
                 "the ConfigMap with the resolved job is gone and the spec is refused: mend the spec".to_owned(),
             );
         };
+        // Somebody removed what pods are made from, or asked for more pods than there may be.
+        if !self.world.configs.contains(&deployed.config) || deployed.replicas > 1 {
+            self.scale(deployed, 1, deployed.notes.clone());
+        }
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {
             return self.renew_certificate(deployed, &resolved);
         }
@@ -282,7 +286,6 @@ impl Step<'_> {
         if ours && notes.unproven_since.is_some() && newest.is_some_and(|newest| newest.generation == report.generation)
         {
             notes = self.proven(deployed);
-            self.drop_checks();
         }
         self.checkpoint_health(resolved, report);
         self.requests(&mut notes, report, deployed.number);
@@ -315,7 +318,6 @@ impl Step<'_> {
         self.said.not_ready("Finished", "its input ended and all output is committed");
         self.tell("Finished", "the job's input ended and all output is committed");
         self.scale(deployed, 0, notes);
-        self.drop_checks();
         self.again = SOON;
     }
 

@@ -27,7 +27,7 @@ use crate::build::{
     build_config_map, build_disruption_budget, build_network_policy, build_service, build_stateful_set,
 };
 use crate::lifecycle::{Action, Deployment, Memory, Notice, Plan, World};
-use crate::names::{Component, FINALIZER, Job, MANAGER};
+use crate::names::{APPLIED, Component, FINALIZER, Job, MANAGER};
 
 /// How often the status of a job that runs is written if nothing but its checkpoints changed.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -188,7 +188,13 @@ async fn deploy(context: &Context, job: &Job, mut deployment: Deployment) -> Res
         deployment.serial = serial;
         deployment.notes.certified_at = Some(at);
     }
-    let live = stateful_set(context, job);
+    let mut live = stateful_set(context, job);
+    if let Some(live) = &mut live
+        && live.spec.as_ref().and_then(|spec| spec.replicas) != Some(deployment.replicas)
+    {
+        // Scaled by somebody else since it was applied: what was applied is not what is there.
+        live.annotations_mut().remove(APPLIED);
+    }
     leading(context)?;
     let built = build_stateful_set(job, &deployment);
     let applied = apply(client, job, built, live.as_ref().map(|live| &live.metadata)).await;

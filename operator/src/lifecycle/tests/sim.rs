@@ -185,6 +185,9 @@ impl Sim {
                 let config = config_name(&self.world.job, &resolved);
                 let name = format!("{}-{}", component.as_str(), resolved.revision_number);
                 self.done.push(format!("create {name}"));
+                if !self.world.configs.contains(&config) {
+                    self.world.configs.push(config.clone());
+                }
                 let (uid, created) = (name.clone(), self.world.now);
                 let task = TaskView { name, uid, config, created, deleting: false, ended: None, stuck: None };
                 match component {

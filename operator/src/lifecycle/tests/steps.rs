@@ -330,3 +330,30 @@ fn a_job_that_does_not_run_is_changed_without_a_preflight() {
     sim.look();
     assert_eq!(sim.take(), ["deploy 4 x1", "!NoFinalCheckpoint", "Upgrading"]);
 }
+
+#[test]
+fn what_somebody_else_undid_is_done_again() {
+    let mut sim = running();
+    sim.world.configs.clear();
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 2 x1"], "with its ConfigMap");
+    sim.world.deployed.as_mut().unwrap().replicas = 3;
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 2 x1"]);
+    sim.world.deployed.as_mut().unwrap().replicas = 0;
+    sim.world.pods.clear();
+    sim.settle();
+    assert_eq!(sim.world.deployed.as_ref().unwrap().replicas, 1);
+}
+
+#[test]
+fn a_preflight_that_nobody_needs_any_more_is_removed() {
+    let mut sim = running();
+    sim.edit(json!({ "args": { "events": 5 } }));
+    sim.look();
+    sim.take();
+    sim.edit(json!({ "args": null }));
+    sim.settle();
+    assert_eq!(sim.take(), ["delete check-4", "delete config"]);
+    assert!(sim.world.checks.is_empty());
+}

@@ -85,6 +85,28 @@ fn state_ten_times_the_budget_stays_within_it_and_is_right() {
 }
 
 #[test]
+fn what_new_values_own_on_the_heap_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+    setup.memory = MemoryBudget { write: 64 << 20, clean: 64 << 20, builders: 1 << 20 };
+    let store = WorkerStore::open(setup.config(0, 1), None).unwrap();
+    let max = MaxParallelism::new(MAX).unwrap();
+    let mut backend: Backend<u64> = store.backend(&OperatorId::from("o"), 0, max.all());
+    let handle = backend.value::<Vec<u8>>("bytes".into()).unwrap();
+    let (keys, length) = (10_000, 1000);
+    for key in 0..keys {
+        // Whoever fills a new place does so after the table has given it out, once.
+        let place = backend.value_mut(handle).entry(hash_key(&key, &mut Vec::new()), &key).unwrap();
+        *place = Some(vec![1; length]);
+        if key % 100 == 99 {
+            backend.maintain();
+        }
+    }
+    let (counted, owned) = (store.stats().write_bytes, keys as usize * length);
+    assert!(counted >= owned && counted < 2 * owned, "{counted} bytes are counted for {owned}");
+}
+
+#[test]
 fn an_epoch_that_outgrows_its_budget_is_spilled_as_early_runs() {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
