@@ -4,6 +4,7 @@
 //! its whole duration. The number of transitions is the fencing number of a reign. A leader steps down by its own clock
 //! before anybody else may step up, whether or not its calls come back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a reign lasts without renewal.
@@ -95,6 +96,38 @@ impl Election {
     }
 }
 
+/// Whether this process may write: asked before every write, answered by our own clock, so that a process that was paused
+/// finds out by itself, before anybody tells it.
+#[derive(Debug)]
+pub struct Reign {
+    begun: Instant,
+    /// Milliseconds after `begun`; 0 for not at all.
+    until: AtomicU64,
+}
+
+impl Reign {
+    /// No reign yet.
+    pub fn new(now: Instant) -> Self {
+        Reign { begun: now, until: AtomicU64::new(0) }
+    }
+
+    /// A write of the Lease that was sent at `sent` succeeded.
+    pub fn renewed(&self, sent: Instant) {
+        let until = sent.duration_since(self.begun) + STEP_DOWN;
+        self.until.store(u64::try_from(until.as_millis()).unwrap_or(0), Ordering::SeqCst);
+    }
+
+    /// It is over.
+    pub fn ended(&self) {
+        self.until.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it lasts at `now`.
+    pub fn lasts(&self, now: Instant) -> bool {
+        now.duration_since(self.begun).as_millis() < u128::from(self.until.load(Ordering::SeqCst))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +182,21 @@ mod tests {
         election.written(now, 3);
         assert_eq!(election.observe(seen("b", "9", 4), now), Move::Wait);
         assert_eq!(election.leads(now), None);
+    }
+
+    #[test]
+    fn a_reign_ends_by_itself() {
+        let start = Instant::now();
+        let reign = Reign::new(start);
+        assert!(!reign.lasts(start));
+        let sent = start + Duration::from_secs(7);
+        reign.renewed(sent);
+        assert!(reign.lasts(sent + STEP_DOWN - Duration::from_millis(1)));
+        assert!(!reign.lasts(sent + STEP_DOWN));
+        reign.renewed(sent + Duration::from_secs(4));
+        assert!(reign.lasts(sent + STEP_DOWN));
+        reign.ended();
+        assert!(!reign.lasts(sent));
     }
 
     #[test]

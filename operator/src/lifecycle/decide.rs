@@ -9,7 +9,7 @@ use weir_api::status::JobState;
 use weir_api::{Invalid, ResolvedJob, StreamJobStatus};
 
 use super::change::{Change, resolve_change};
-use super::deployment::{Certificate, Deployment, Ended, Notes, Refused};
+use super::deployment::{Certificate, Deployment, Ended, Mode, Notes, Refused};
 use super::status::Said;
 use super::world::{Action, Call, CallRecord, Control, Deployed, Memory, Notice, Outcome, Plan, Report, Wanted, World};
 use crate::build::config::config_name;
@@ -118,6 +118,9 @@ impl<'w> Step<'w> {
     fn go_on(&mut self, deployed: &Deployed, wanted: &Result<Wanted, Vec<Invalid>>) {
         self.support = true;
         self.status_of_deployed(deployed);
+        if let Some(report) = self.report() {
+            self.observe(report);
+        }
         let valid = match wanted {
             Ok(wanted) => Some(wanted),
             Err(invalid) => {
@@ -210,7 +213,7 @@ impl<'w> Step<'w> {
             (None, Ok(wanted), None) => (wanted.numbered(number, None), wanted.spec.clone()),
             (None, Err(_), None) => return,
         };
-        let notes = Notes { spec, unproven_since: Some(world.now), ..deployed.notes.clone() };
+        let notes = Notes { spec, mode: Mode::Replace, unproven_since: Some(world.now), ..deployed.notes.clone() };
         self.tell("Resumed", "the job goes on from its latest checkpoint");
         self.deploy(resolved, deployed.serial, 1, notes);
         self.again = SOON;
@@ -222,6 +225,7 @@ impl<'w> Step<'w> {
         self.said.state(if running { JobState::Starting } else { JobState::Suspended });
         let notes = Notes {
             spec: wanted.spec.clone(),
+            mode: Mode::Replace,
             unproven_since: running.then_some(self.world.now),
             ended: None,
             refused: None,

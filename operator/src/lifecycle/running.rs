@@ -219,11 +219,9 @@ impl Step<'_> {
             Control::NotAsked | Control::Unreachable(_) => return self.silent(deployed),
         };
         self.memory.silent_since = None;
-        self.observe(&report);
-        if report.number < deployed.number
-            && deployed.notes.mode == Mode::Redeploy
-            && !report.journal_settled(deployed.number)
-        {
+        // Told is not done: the process says the revision it was told last, the journal the one that was claimed.
+        let told = report.number >= deployed.number || report.journal_settled(deployed.number);
+        if deployed.notes.mode == Mode::Redeploy && (!told || self.is_redeploying(deployed)) {
             return self.redeploy(deployed, resolved);
         }
         self.memory.calls.remove(&CallKind::Redeploy);
@@ -234,7 +232,9 @@ impl Step<'_> {
                 let why = report.last_failure.as_ref().map_or(report.reason.clone(), |(_, _, words)| words.clone());
                 self.give_up(deployed, "JobFailed", &why);
             }
-            RunState::Stopped => self.stopped_by_someone(deployed, resolved, &report),
+            RunState::Stopped if report.journal_settled(deployed.number) => {
+                self.stopped_by_someone(deployed, resolved, &report);
+            }
             RunState::Restarting => {
                 self.said.state(JobState::Restarting);
                 self.said.progressing("Restarting", report.reason.clone());
@@ -248,7 +248,7 @@ impl Step<'_> {
                 self.again = Duration::from_secs(1);
                 self.upgrade_deadline(deployed);
             }
-            RunState::Starting | RunState::Deploying | RunState::Left | RunState::Unknown => {
+            RunState::Starting | RunState::Deploying | RunState::Stopped | RunState::Left | RunState::Unknown => {
                 self.starting();
                 self.upgrade_deadline(deployed);
             }
@@ -282,7 +282,7 @@ impl Step<'_> {
         let now = self.world.now;
         let newest = report.checkpoints.first();
         let mut notes = deployed.notes.clone();
-        let ours = report.number == deployed.number;
+        let ours = report.number == deployed.number && report.journal_number == deployed.number;
         if ours && notes.unproven_since.is_some() && newest.is_some_and(|newest| newest.generation == report.generation)
         {
             notes = self.proven(deployed);
@@ -330,6 +330,11 @@ impl Step<'_> {
         let notes = Notes { mode: Mode::Replace, unproven_since: Some(self.world.now), ..deployed.notes.clone() };
         self.deploy(renumbered(resolved, number), deployed.serial, 1, notes);
         self.again = SOON;
+    }
+
+    fn is_redeploying(&self, deployed: &Deployed) -> bool {
+        let record = self.memory.calls.get(&CallKind::Redeploy);
+        record.is_some_and(|record| record.key == deployed.number && record.outcome.is_none())
     }
 
     fn redeploy(&mut self, deployed: &Deployed, resolved: &ResolvedJob) {

@@ -127,7 +127,8 @@ impl Step<'_> {
     /// The deployment proved itself by a checkpoint, or by reaching its end.
     pub(super) fn proven(&mut self, deployed: &Deployed) -> Notes {
         let stable = Stable { config: deployed.config.clone(), spec: deployed.notes.spec.clone() };
-        if deployed.notes.stable.is_some() && deployed.notes.stable.as_ref() != Some(&stable) {
+        // A resumed job is the same revision with another number.
+        if deployed.notes.stable.as_ref().is_some_and(|before| before.spec != stable.spec) {
             self.tell("Stable", "the new revision completed a checkpoint");
         }
         Notes { unproven_since: None, stable: Some(stable), ..deployed.notes.clone() }

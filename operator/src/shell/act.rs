@@ -63,11 +63,22 @@ pub enum ActError {
 impl ActError {
     /// Whether somebody else wrote in between: nothing is wrong, the next look knows more.
     pub fn is_conflict(&self) -> bool {
-        let source = match self {
-            ActError::Apply(ApplyError::Call { source, .. }) | ActError::Call { source, .. } => source,
-            _ => return false,
-        };
-        code(source) == 409
+        self.source_of_call().is_some_and(|source| code(source) == 409)
+    }
+
+    /// Whether the namespace ends: nothing can be created, and soon nothing is there.
+    pub fn is_namespace_ending(&self) -> bool {
+        let Some(kube::Error::Api(status)) = self.source_of_call() else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+
+    fn source_of_call(&self) -> Option<&kube::Error> {
+        match self {
+            ActError::Apply(ApplyError::Call { source, .. }) | ActError::Call { source, .. } => Some(source),
+            ActError::Certificate(IssuerError::Keep(ApplyError::Call { source, .. })) => Some(source),
+            ActError::Apply(_) | ActError::Certificate(_) | ActError::NotLeading => None,
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures::channel::mpsc;
@@ -19,6 +18,7 @@ use super::authority::Issuer;
 use super::clients::Clients;
 use super::stores::Stores;
 use crate::build;
+use crate::election::Reign;
 use crate::lifecycle::{Memory, NodeHealth};
 use crate::metrics::Metrics;
 
@@ -51,7 +51,7 @@ pub struct Context {
     /// Calls to coordinators under way.
     pub calls: Mutex<JoinSet<()>>,
     /// Whether this process leads; it may not write when it does not.
-    pub leads: Arc<AtomicBool>,
+    pub reign: Arc<Reign>,
 }
 
 /// What is remembered of one job. Losing it costs time only.
@@ -105,7 +105,7 @@ impl Context {
 
     /// Whether this process may write.
     pub fn leads(&self) -> bool {
-        self.leads.load(Ordering::SeqCst)
+        self.reign.lasts(Instant::now())
     }
 
     /// Forgets jobs that are gone, now and then, until the process ends.

@@ -10,7 +10,7 @@ use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Client, ResourceExt};
 
-use crate::election::{DURATION, Election, Move, RENEW_EVERY, Seen};
+use crate::election::{DURATION, Election, Move, RENEW_EVERY, Reign, Seen};
 use crate::metrics::Metrics;
 use crate::permissions::LEASE;
 
@@ -24,15 +24,15 @@ pub struct Leadership {
     api: Api<Lease>,
     me: String,
     election: Election,
-    leads: Arc<AtomicBool>,
+    reign: Arc<Reign>,
     metrics: Arc<Metrics>,
 }
 
 impl Leadership {
-    /// Takes part as `me` in `namespace`. `leads` is true exactly while this process may write.
-    pub fn new(client: Client, namespace: &str, me: String, leads: Arc<AtomicBool>, metrics: Arc<Metrics>) -> Self {
+    /// Takes part as `me` in `namespace`. `reign` lasts exactly while this process may write.
+    pub fn new(client: Client, namespace: &str, me: String, reign: Arc<Reign>, metrics: Arc<Metrics>) -> Self {
         let election = Election::new(me.clone());
-        Leadership { api: Api::namespaced(client, namespace), me, election, leads, metrics }
+        Leadership { api: Api::namespaced(client, namespace), me, election, reign, metrics }
     }
 
     /// Waits until this process leads; answers the number of its reign. `reached` is told of the first answer.
@@ -42,7 +42,6 @@ impl Leadership {
                 reached.store(true, Ordering::Relaxed);
             }
             if let Some(reign) = self.election.leads(Instant::now()) {
-                self.leads.store(true, Ordering::SeqCst);
                 self.metrics.leader(true);
                 return reign;
             }
@@ -62,7 +61,7 @@ impl Leadership {
                 let _ = tokio::time::timeout(left, self.try_once()).await;
             }
             if self.election.leads(Instant::now()).is_none() {
-                self.leads.store(false, Ordering::SeqCst);
+                self.reign.ended();
                 self.metrics.leader(false);
                 return;
             }
@@ -75,7 +74,7 @@ impl Leadership {
 
     /// Gives the Lease back, so that another process need not wait.
     pub async fn release(&mut self) {
-        self.leads.store(false, Ordering::SeqCst);
+        self.reign.ended();
         let Ok(Ok(Some(mut lease))) = tokio::time::timeout(CALL_LIMIT, self.api.get_opt(LEASE)).await else { return };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() == Some(&self.me) {
@@ -113,7 +112,10 @@ impl Leadership {
             }
         };
         match write {
-            Ok(Ok(_)) => self.election.written(sent, transitions),
+            Ok(Ok(_)) => {
+                self.election.written(sent, transitions);
+                self.reign.renewed(sent);
+            }
             // A conflict is another process's write; what is lost is found out by the next read.
             Ok(Err(error)) => tracing::info!(%error, "the Lease was not written"),
             Err(_) => tracing::warn!("the Lease was not written in time"),

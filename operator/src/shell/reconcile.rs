@@ -69,6 +69,9 @@ pub fn retry(object: Arc<StreamJob>, error: &LookError, context: Arc<Context>) -
     if is_conflict {
         return Action::requeue(FIRST_RETRY);
     }
+    if matches!(error, LookError::Act(error) if error.is_namespace_ending()) {
+        return Action::requeue(LONGEST_RETRY);
+    }
     let Ok(job) = identity(&object) else { return Action::await_change() };
     let errors = context.with(&job.uid, |memory| {
         memory.errors = memory.errors.saturating_add(1);

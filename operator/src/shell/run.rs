@@ -1,7 +1,8 @@
 //! The process: waits for its turn, then runs the controller until the leadership is lost or it is asked to go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
@@ -18,6 +19,7 @@ use super::leadership::Leadership;
 use super::reconcile::{chain, reconcile, retry};
 use super::stores;
 use crate::build;
+use crate::election::Reign;
 use crate::http::{Page, serve};
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
@@ -56,7 +58,8 @@ pub enum RunError {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new().map_err(RunError::Metrics)?);
     let ready = Arc::new(AtomicBool::new(false));
-    let leads = Arc::new(AtomicBool::new(false));
+    let reign = Arc::new(Reign::new(Instant::now()));
+    metrics.leader(false);
     let mut asked_to_go = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let page = Page { metrics: metrics.clone(), ready: ready.clone() };
@@ -64,15 +67,15 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let clients = Clients::new().await.map_err(RunError::Client)?;
     let me = settings.holder();
     let mut leadership =
-        Leadership::new(clients.lease.clone(), &settings.namespace, me.clone(), leads.clone(), metrics.clone());
+        Leadership::new(clients.lease.clone(), &settings.namespace, me.clone(), reign.clone(), metrics.clone());
     tracing::info!(%me, namespace = %settings.namespace, watched = %settings.watch_namespace, image = %settings.runtime_image, "started");
-    let reign = tokio::select! {
-        reign = leadership.acquire(&ready) => reign,
+    let number = tokio::select! {
+        number = leadership.acquire(&ready) => number,
         _ = asked_to_go.recv() => return Ok(()),
         _ = interrupted.recv() => return Ok(()),
         ended = &mut http => return Err(http_error(ended)),
     };
-    tracing::info!(reign, "leads");
+    tracing::info!(reign = number, "leads");
     let issuer = Issuer::open(&clients.call, &settings.namespace).await.map_err(RunError::Issuer)?;
     let (wake, woken) = mpsc::channel(WOKEN);
     let (controller, stores) =
@@ -88,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         jobs: Mutex::default(),
         wake: Mutex::new(wake),
         calls: Mutex::new(JoinSet::new()),
-        leads,
+        reign,
     });
     // A look before the stores are filled would take what is not there yet for gone.
     let (filled, gate) = watch::channel(false);
@@ -126,7 +129,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         _ = interrupted.recv() => Ok(()),
         ended = &mut http => Err(http_error(ended)),
     };
-    context.leads.store(false, Ordering::SeqCst);
+    context.reign.ended();
     let mut calls = std::mem::take(&mut *context.calls.lock());
     // What coordinators were asked they do, whoever listens: giving up here gives up the answer only.
     calls.shutdown().await;

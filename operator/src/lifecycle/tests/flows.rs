@@ -49,7 +49,7 @@ fn suspending_takes_a_final_checkpoint_and_resuming_raises_the_number() {
     assert_eq!(sim.state(), JobState::Suspended);
     sim.edit(json!({ "desiredState": "Running" }));
     sim.settle();
-    assert_eq!(sim.take(), ["deploy 6 x1", "Resumed", "deploy 6 x1", "Stable", "delete config"]);
+    assert_eq!(sim.take(), ["deploy 6 x1", "Resumed", "deploy 6 x1", "delete config"]);
     assert_eq!(sim.state(), JobState::Running);
 }
 
@@ -149,6 +149,11 @@ fn slots_are_changed_in_the_same_pod() {
     assert_eq!(sim.take(), expected);
     assert_eq!(sim.world.pods[0].uid, "pod-1");
     assert_eq!(sim.world.deployed.as_ref().unwrap().resolved.as_ref().unwrap().parallelism, 4);
+    sim.edit(json!({ "desiredState": "Suspended" }));
+    sim.settle();
+    sim.edit(json!({ "desiredState": null }));
+    sim.settle();
+    assert_eq!(sim.world.status.restarts, Some(0), "a pod that is made to resume is no restart");
 }
 
 #[test]

@@ -276,7 +276,7 @@ impl Sim {
         };
     }
 
-    fn report(&self) -> Report {
+    pub fn report(&self) -> Report {
         let newest = Checkpoint {
             id: self.reign * 10,
             completed_at: self.world.now,

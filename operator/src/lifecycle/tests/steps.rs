@@ -357,3 +357,38 @@ fn a_preflight_that_nobody_needs_any_more_is_removed() {
     assert_eq!(sim.take(), ["delete check-4", "delete config"]);
     assert!(sim.world.checks.is_empty());
 }
+
+#[test]
+fn a_redeployment_is_proven_by_its_own_claim_not_by_what_the_process_was_told() {
+    let mut sim = running();
+    sim.pass(60);
+    sim.edit(json!({ "worker": { "slots": 4 } }));
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 4 x1", "Rescaling"]);
+    let old = |report: &mut Report| {
+        report.number = 4;
+        report.journal_number = 2;
+    };
+    let plan = with_report_only(&mut sim, old);
+    assert!(quiet(&plan), "the old deployment's checkpoints prove nothing: {plan:?}");
+    let stopped = |report: &mut Report| {
+        old(report);
+        report.state = RunState::Stopped;
+        report.journal = RunState::Stopped;
+    };
+    let plan = with_report_only(&mut sim, stopped);
+    assert!(quiet(&plan), "stopped on the way to the new deployment: {plan:?}");
+    let gone_on = |report: &mut Report| {
+        report.number = 4;
+        report.journal_number = 4;
+    };
+    assert!(with_report_only(&mut sim, gone_on).deployment.is_some(), "it notes that it is stable");
+}
+
+/// As [`with_report`], without a look of its own before.
+fn with_report_only(sim: &mut Sim, change: impl Fn(&mut Report)) -> Plan {
+    let mut report = sim.report();
+    change(&mut report);
+    sim.world.control = Control::Answered(Box::new(report));
+    decide(&sim.world)
+}
