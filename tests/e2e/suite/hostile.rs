@@ -68,6 +68,14 @@ fn send(cluster: &Cluster, word: &str, object: &Value) -> Answer {
     cluster.kubectl_with(&[word, "--validate=strict", "-f", "-"], &object.to_string())
 }
 
+/// A replacement that met another write was not judged: it is sent again.
+fn replace(cluster: &Cluster, object: &Value) -> Answer {
+    eventually("a replacement meets no other write", PATIENCE, || {
+        let answer = send(cluster, "replace", object);
+        if answer.err.contains("the object has been modified") { Err(answer.err) } else { Ok(answer) }
+    })
+}
+
 fn remove(cluster: &Cluster) {
     cluster.must(&["-n", NAMESPACE, "delete", "streamjobs", "--all", "--wait=true", "--timeout=60s"]);
 }
@@ -87,7 +95,7 @@ pub fn refused_by_the_api_server(cluster: &Cluster) {
             merge(&mut object["spec"], &suspended);
             let created = send(cluster, "create", &before);
             assert!(created.ok, "{}: {}", case.text("case"), created.err);
-            send(cluster, "replace", &object)
+            replace(cluster, &object)
         } else {
             send(cluster, "create", &object)
         };

@@ -17,7 +17,7 @@ const DENIED: &[(&[&str], &str, &[&str], &[&str])] = &[
     (&["list", "watch", "update", "patch", "delete", "get"], "", &["secrets"], &[SYSTEM]),
     (&["create", "get", "update", "patch"], "", &["pods/exec", "pods/attach", "pods/portforward"], &["tenant"]),
     (&["get", "update", "patch"], "", &["pods/ephemeralcontainers", "pods/log", "pods/eviction"], &["tenant"]),
-    (&["update", "patch", "deletecollection"], "", &["pods", "services", "configmaps"], &["kube-system"]),
+    (&["update", "patch", "deletecollection"], "", &["pods", "configmaps"], &["kube-system"]),
     (&["update", "patch"], "", &["configmaps", "pods"], &["tenant"]),
     (&["delete", "deletecollection", "update"], "apps", &["statefulsets"], &["tenant"]),
     (

@@ -15,6 +15,7 @@ up() {
   trap 'exit 130' INT TERM HUP
   rm -rf "$logs"
   mkdir -p "$cluster/node" "$logs"
+  chmod 755 "$cluster"
   printf '%s' "${WEIR_TEST_RUN:-}" >"$cluster/run"   # whose it is, for `down-if`
   save_kernel_settings
   make_cgroups
