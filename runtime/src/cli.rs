@@ -2,7 +2,7 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done: finished, stopped with a final checkpoint, nothing left to do, nothing damaged |
+//! | 0 | done: finished, stopped with a final checkpoint, nothing left to do, nothing damaged; a worker that was asked to go |
 //! | 1 | the job failed, or what was looked at is damaged or cannot be read |
 //! | 2 | refused before anything ran: the manifest, the arguments, the storage or the command line must change |
 //! | 3 | another process has taken the job over |
@@ -18,9 +18,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::jobs::Jobs;
 use crate::manifest::{self, Loaded, Set};
 use crate::run::{Address, LogFormat};
+use crate::worker::WorkerFlags;
 
 mod ask;
 mod check;
+mod ctl;
+mod delete;
 mod inspect;
 mod jobs;
 
@@ -49,14 +52,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Look at a job, its storage and what it would start from; claims and writes nothing
-    Check {
-        #[command(flatten)]
-        manifest: ManifestFlags,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Run a resolved job as a runtime pod does: with its control API, metrics and probes
+    Worker(WorkerFlags),
+    /// Ask a runtime pod: its status, a checkpoint, a savepoint, to stop or to end
+    Ctl(ctl::Ctl),
+    /// Look at a job, its storage and what it would start from; claims nothing, writes nothing that stays
+    Check(check::CheckFlags),
+    /// Remove a resolved job's checkpoints and journal from its storage; savepoints stay
+    Delete(delete::DeleteFlags),
     /// Ask a running job for a checkpoint
     Checkpoint(AskFlags),
     /// Ask a running job for a savepoint: a checkpoint of its own objects that outlives the job
@@ -186,6 +189,11 @@ impl Refusal {
         Self { exit: Exit::BadInput, error: error.into() }
     }
 
+    /// With which code it ends the command.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// It did not work.
     pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::Failed, error: error.into() }
@@ -211,7 +219,10 @@ fn dispatch(command: Command, jobs: Jobs) -> Result<Exit, Refusal> {
     match command {
         Command::Run(flags) => crate::run::run(flags, jobs),
         Command::Jobs { name, json } => jobs::list(&jobs, name.as_deref(), json),
-        Command::Check { manifest, json } => check::check(&manifest, &jobs, json),
+        Command::Worker(flags) => crate::worker::run(&flags, jobs),
+        Command::Ctl(flags) => ctl::ctl(flags),
+        Command::Check(flags) => check::check(&flags, &jobs),
+        Command::Delete(flags) => delete::delete(&flags),
         Command::Checkpoint(flags) => ask::checkpoint(&flags),
         Command::Savepoint { ask, name } => ask::savepoint(&ask, name),
         Command::Stop { ask, savepoint } => ask::stop(&ask, savepoint),

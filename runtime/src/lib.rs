@@ -104,7 +104,8 @@
 //!
 //! * [`prelude`]: what jobs are written with; [`connectors`] and [`engine`] have the rest.
 //! * [`Jobs`] and [`Args`]: graphs by name, and their arguments.
-//! * [`main`](fn@main): the command line: `run`, `jobs`, `check`, `checkpoint`, `savepoint`, `stop`, `status`, `inspect`.
+//! * [`main`](fn@main): the command line: `run`, `jobs`, `check`, `checkpoint`, `savepoint`, `stop`, `status`, `inspect`; and
+//!   what pods run: `worker`, `delete`, with `ctl` to ask them.
 //! * [`Source`] and [`Sink`]: the contracts of connectors of your own.
 //! * [`stock`]: the graphs of the stock binary; [`inspect`] and [`report`]: what is stored and reported, as values.
 //!
@@ -125,6 +126,7 @@ mod run;
 mod show;
 pub mod stock;
 mod suggest;
+mod worker;
 
 pub use args::{ArgDefault, ArgInfo, ArgValue, Args};
 pub use jobs::{JobError, JobInfo, Jobs, JobsError};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use weir_api::ResolvedJob;
 use weir_cluster::journal::JournalError;
 use weir_cluster::{GraphFactory, JobError, JobOutcome, PreviewError, ProcessMemory, RunOptions, StoreOpener, preview};
 use weir_storage::{ObjectStore, StoreOptions, prefixed};
@@ -29,11 +30,14 @@ mod recorder;
 mod session;
 mod signals;
 
-pub(crate) use http::Address;
-pub(crate) use log::Format as LogFormat;
+pub(crate) use http::{Address, Shown, serve as serve_http};
+pub(crate) use log::{Format as LogFormat, init as init_log};
+pub(crate) use session::registry;
+pub(crate) use signals::Signals;
 
-use console::Console;
+pub(crate) use console::Console;
 use live::Ends;
+pub(crate) use lock::take as take_work_dir;
 use session::{End, Session};
 
 /// Threads for the coordinator and everything else behind the stream. Subtasks have one for each slot.
@@ -63,7 +67,7 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     let runtime = threads("weir", CONTROL_THREADS)?;
     let flow = threads("weir-flow", loaded.job.slots as usize)?;
     let ended = runtime.block_on(async {
-        let options = options(&loaded, &place, jobs, &work_dir).await?;
+        let options = options(loaded.job.clone(), graph_of(&loaded, jobs), &place, &work_dir).await?;
         let memory: Arc<dyn ProcessMemory> = Arc::new(OwnMemory);
         let options = RunOptions { flow: Some(flow.handle().clone()), memory: Some(memory), ..options };
         refuse_early(&options).await?;
@@ -78,32 +82,32 @@ pub(crate) fn run(flags: RunFlags, jobs: Jobs) -> Result<Exit, Refusal> {
     written.map(|()| exit)
 }
 
-fn threads(name: &str, count: usize) -> Result<tokio::runtime::Runtime, Refusal> {
+pub(crate) fn threads(name: &str, count: usize) -> Result<tokio::runtime::Runtime, Refusal> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(count).enable_all().thread_name(name).build();
     runtime.map_err(Refusal::failed)
 }
 
+/// Makes a manifest's graph, anew for every deployment; what is wrong with its arguments is told at their lines.
+pub(crate) fn graph_of(loaded: &Loaded, jobs: Jobs) -> GraphFactory {
+    let loaded = loaded.clone();
+    Arc::new(move || loaded.graph(&jobs).map_err(|error| chain(&error)))
+}
+
 /// What a run is given. Nothing is asked of the storage yet.
 pub(crate) async fn options(
-    loaded: &Loaded,
+    job: ResolvedJob,
+    graph: GraphFactory,
     place: &Place,
-    jobs: Jobs,
     work_dir: &Path,
 ) -> Result<RunOptions, Refusal> {
     let objects = open(place).await.map_err(Refusal::bad_input)?;
-    let graph = loaded.clone();
-    // Made anew for every deployment.
-    let factory: GraphFactory = Arc::new(move || graph.graph(&jobs).map_err(|error| chain(&error)));
     let opener = opener(place.options.clone());
-    Ok(RunOptions {
-        opener: Some(opener),
-        ..RunOptions::new(loaded.job.clone(), factory, objects, work_dir.join(WORKER))
-    })
+    Ok(RunOptions { opener: Some(opener), ..RunOptions::new(job, graph, objects, work_dir.join(WORKER)) })
 }
 
 /// Opens the job's own place.
-async fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, weir_storage::OpenError> {
+pub(crate) async fn open(place: &Place) -> Result<Arc<dyn ObjectStore>, weir_storage::OpenError> {
     let store = weir_storage::open(&place.storage_uri, &place.options).await?;
     let below = place.job_uri.strip_prefix(place.storage_uri.trim_end_matches('/')).unwrap_or_default();
     Ok(prefixed(store, below))

@@ -7,6 +7,8 @@ fn main() -> std::io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (file, text) in [
         ("crds/streamjob.yaml", weir_api::crd::crd_yaml()),
+        // Helm reads nothing outside the chart's folder.
+        ("charts/weir/files/streamjob.yaml", weir_api::crd::crd_yaml()),
         ("docs/reference/streamjob.md", weir_api::reference::streamjob_markdown()),
     ] {
         let path = root.join(file);

@@ -21,7 +21,7 @@ pub struct Form {
 }
 
 /// Every form that occurs in the schema.
-pub const FORMS: [&Form; 9] = [
+pub const FORMS: [&Form; 15] = [
     &crate::duration::FORM,
     &crate::quantity::FORM,
     &crate::uri::FORM,
@@ -31,6 +31,12 @@ pub const FORMS: [&Form; 9] = [
     &REGION,
     &SECRET,
     &SAVEPOINT,
+    &LABEL_KEY,
+    &LABEL_VALUE,
+    &ENV,
+    &SECRET_KEY,
+    &ACCOUNT,
+    &CLASS,
 ];
 
 /// The name of a job graph in a binary.
@@ -116,6 +122,93 @@ pub const SAVEPOINT: Form = Form {
     },
 };
 
+/// The key of a label.
+pub const LABEL_KEY: Form = Form {
+    regex: r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$",
+    max_length: 253,
+    allowed: "the key of a label, such as topology.kubernetes.io/zone",
+    check: |text| {
+        let (prefix, name) = text.rsplit_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+        let low = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let prefix_fits = prefix.is_none_or(|p| edges(p, low) && p.chars().all(|c| low(c) || "-.".contains(c)));
+        let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if prefix_fits && edges(name, |c| c.is_ascii_alphanumeric()) && name.chars().all(inner) {
+            Ok(())
+        } else {
+            Err("write letters, digits, `-`, `_` and `.`, perhaps after a domain and `/`".to_owned())
+        }
+    },
+};
+
+/// The value of a label.
+pub const LABEL_VALUE: Form = Form {
+    regex: r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$",
+    max_length: 63,
+    allowed: "the value of a label: letters, digits, `-`, `_` and `.`, a letter or digit at both ends, or nothing",
+    check: |text| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if text.is_empty() || (edges(text, |c| c.is_ascii_alphanumeric()) && text.chars().all(inner)) {
+            Ok(())
+        } else {
+            Err("write letters, digits, `-`, `_` and `.` only".to_owned())
+        }
+    },
+};
+
+/// The name of an environment variable.
+pub const ENV: Form = Form {
+    regex: r"^[A-Z_a-z]([A-Z_a-z0-9]*)$",
+    max_length: 128,
+    allowed: "the name of an environment variable: letters, digits and `_`, no digit first",
+    check: |text| {
+        let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+        if text.starts_with(first) && text.chars().all(|c| first(c) || c.is_ascii_digit()) {
+            Ok(())
+        } else {
+            Err("write letters, digits and `_` only".to_owned())
+        }
+    },
+};
+
+/// A key in a Secret.
+pub const SECRET_KEY: Form = Form {
+    regex: r"^[-._A-Za-z0-9]+$",
+    max_length: 253,
+    allowed: "a key in the Secret: letters, digits, `-`, `_` and `.`",
+    check: |text| {
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            Ok(())
+        } else {
+            Err("write the key as it stands in the Secret".to_owned())
+        }
+    },
+};
+
+/// The name of a service account.
+pub const ACCOUNT: Form = Form {
+    regex: r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+    max_length: 253,
+    allowed: "the name of a service account in the job's namespace: lower-case letters, digits, `-` and `.`",
+    check: check_object_name,
+};
+
+/// The name of a storage class.
+pub const CLASS: Form = Form {
+    regex: r"^[a-z0-9]([.a-z0-9-]*[a-z0-9])?$",
+    max_length: 253,
+    allowed: "the name of a storage class: lower-case letters, digits, `-` and `.`",
+    check: check_object_name,
+};
+
+fn check_object_name(text: &str) -> Result<(), String> {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if edges(text, edge) && text.chars().all(|c| edge(c) || "-.".contains(c)) {
+        Ok(())
+    } else {
+        Err("write the name alone".to_owned())
+    }
+}
+
 impl Form {
     /// The form that belongs to a schema's pattern.
     pub fn by_regex(regex: &str) -> Option<&'static Form> {
@@ -160,6 +253,24 @@ schema_with! {
     region_schema = REGION;
     secret_schema = SECRET;
     savepoint_schema = SAVEPOINT;
+    label_key_schema = LABEL_KEY;
+    label_value_schema = LABEL_VALUE;
+    env_schema = ENV;
+    secret_key_schema = SECRET_KEY;
+    account_schema = ACCOUNT;
+    class_schema = CLASS;
+}
+
+/// Labels by key. A schema cannot say what keys look like; resolving does.
+pub(crate) fn labels_schema(_: &mut SchemaGenerator) -> Schema {
+    let each = LABEL_VALUE.schema();
+    json_schema!({ "type": "object", "additionalProperties": each })
+}
+
+/// Names of Secrets.
+pub(crate) fn secrets_schema(_: &mut SchemaGenerator) -> Schema {
+    let each = SECRET.schema();
+    json_schema!({ "type": "array", "items": each, "maxItems": 32 })
 }
 
 /// An enum's schema without the enum's own description, which would displace the field's.

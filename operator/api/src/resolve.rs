@@ -24,13 +24,19 @@ use crate::spec::{
 };
 use crate::uri::StorageUri;
 
+mod pod;
 mod restore;
+
+pub use pod::RESERVED_ENV;
 
 /// The namespace and the owner of a job that `weir run` runs.
 pub const LOCAL: &str = "local";
 
 /// The most bytes that arguments may have as JSON: they travel in a ConfigMap of at most 1 MiB.
 pub const MAX_ARGS_BYTES: usize = 256 * 1024;
+
+/// Revision numbers of one StreamJob generation: the first is the spec's own, the second that of a rollback from it.
+pub const NUMBERS_PER_GENERATION: u64 = 2;
 
 /// Who reads the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +79,11 @@ impl Checks {
             self.u32("spec.maxParallelism", spec.max_parallelism, defaults::MAX_PARALLELISM, &bounds::MAX_PARALLELISM);
         let worker = self.worker(&spec.worker.clone().unwrap_or_default());
         let parallelism = self.parallelism(workers, worker.slots, max_parallelism);
+        let disk_class = spec.worker.as_ref().and_then(|worker| worker.disk_class.as_deref());
+        let disk_class = self.optional_text("spec.worker.diskClass", disk_class, &form::CLASS);
+        let pod = spec.pod.clone().unwrap_or_default();
+        self.refused.extend(pod::check_pod(&pod));
+        let pod = pod::resolve_pod(&pod);
         let backend = spec.state.clone().unwrap_or_default().backend.unwrap_or_default();
         let storage = self.storage(spec.storage.as_ref());
         let checkpoint = self.checkpoint(&spec.checkpoint.clone().unwrap_or_default());
@@ -84,6 +95,7 @@ impl Checks {
         let savepoint = self.savepoint(spec.savepoint.as_ref());
         Some(ResolvedJob {
             format: FORMAT,
+            revision_number: self.revision_number(job),
             name: name?,
             namespace,
             owner,
@@ -103,6 +115,8 @@ impl Checks {
             restart,
             restore_from,
             restart_nonce,
+            disk_class,
+            pod,
             wishes: Wishes {
                 desired_state: spec.desired_state.unwrap_or_default(),
                 deletion_policy: spec.deletion_policy.unwrap_or_default(),
@@ -118,6 +132,16 @@ impl Checks {
         let found = if text.is_empty() { "nothing".to_owned() } else { quoted(text) };
         let name = text.parse::<JobName>().map_err(|error| Invalid::new("metadata.name", found, name::ALLOWED, error));
         self.keep(name)
+    }
+
+    fn revision_number(&self, job: &StreamJob) -> u64 {
+        match self.surface {
+            Surface::CommandLine => 0,
+            Surface::Cluster => {
+                let generation = job.metadata.generation.and_then(|number| u64::try_from(number).ok());
+                generation.map_or(0, |number| number.saturating_mul(NUMBERS_PER_GENERATION))
+            }
+        }
     }
 
     /// Namespace and owner. The API server sets both on a cluster.

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::duration::Duration;
 use crate::name::JobName;
-use crate::spec::{CheckpointMode, DeletionPolicy, DesiredState, RestartStrategy, SavepointSpec, StateBackend};
+use crate::spec::{
+    CheckpointMode, DeletionPolicy, DesiredState, PodSpec, RestartStrategy, SavepointSpec, StateBackend,
+};
 use crate::uri::StorageUri;
 
 /// The version of [`ResolvedJob`]'s stored form.
@@ -22,6 +24,11 @@ pub const FORMAT: u32 = 1;
 pub struct ResolvedJob {
     /// Version of this form.
     pub format: u32,
+    /// This resolved job's place in the order of things: twice the StreamJob's generation, so that a rollback from it
+    /// has the odd number behind it; 0 on the command line. A job that is stopped, finished or failed runs again only for
+    /// a higher number, and a lower one never takes over. No part of what runs: the hash is the same for every number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision_number: u64,
     /// The job's name.
     pub name: JobName,
     /// Its namespace; `local` on the command line. With the name it makes the job's place under `storage.uri`.
@@ -60,9 +67,23 @@ pub struct ResolvedJob {
     pub restore_from: Option<RestoreFrom>,
     /// The last restart that was asked for.
     pub restart_nonce: Option<u64>,
+    /// Storage class of the workers' local disks; `None` for the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_class: Option<String>,
+    /// Where pods run and what they are given. Not read by the runtime.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pod: PodSpec,
     /// The wishes that change nothing in what runs.
     #[serde(default)]
     pub wishes: Wishes,
+}
+
+fn is_default(pod: &PodSpec) -> bool {
+    *pod == PodSpec::default()
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is asked of whoever runs the job, and does not make it another revision.

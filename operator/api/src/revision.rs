@@ -1,7 +1,8 @@
 //! A job's revision: a short name for everything that decides what runs.
 //!
 //! Two resolved jobs with the same revision run the same; a changed one is moved to by an upgrade. Wishes (suspend, take
-//! a checkpoint, what to do at deletion) change what is asked of a job, not what runs, and are left out. The canonical
+//! a checkpoint, what to do at deletion) change what is asked of a job, not what runs, and are left out; so is the number
+//! that says how often it was asked to run. The canonical
 //! text is JSON with sorted keys and no blanks, so that neither field order nor a library's settings can change it.
 
 use serde_json::Value;
@@ -15,11 +16,21 @@ impl ResolvedJob {
         format!("{:016x}", xxh3_64(self.canonical_json().as_bytes()))
     }
 
-    /// The stored form of what runs: this job without its wishes. Reading it back gives the job with default wishes.
+    /// What runs: this job without its wishes and its number.
     pub fn canonical_json(&self) -> String {
+        self.text_without(&["wishes", "revisionNumber"])
+    }
+
+    /// The form in which a cluster's pods are given the job: without its wishes. Reading it back gives the job with
+    /// default wishes.
+    pub fn stored_json(&self) -> String {
+        self.text_without(&["wishes"])
+    }
+
+    fn text_without(&self, left_out: &[&str]) -> String {
         let mut value = serde_json::to_value(self).expect("a resolved job is JSON");
         if let Value::Object(members) = &mut value {
-            members.remove("wishes");
+            members.retain(|name, _| !left_out.contains(&name.as_str()));
         }
         let mut text = String::new();
         write_canonical(&value, &mut text);

@@ -19,11 +19,13 @@ use crate::quantity::Quantity;
 use crate::status::StreamJobStatus;
 
 mod checkpoint;
+mod pod;
 mod restore;
 mod rules;
 mod storage;
 
 pub use checkpoint::{CheckpointMode, CheckpointSpec};
+pub use pod::{EnvSpec, ImagePullPolicy, PodSpec, TaintEffect, TolerationOperator, TolerationSpec};
 pub(crate) use restore::{DUPLICATES, EMPTY, EXACTLY_ONE};
 pub use restore::{RestoreFromError, RestoreFromSpec};
 pub(crate) use rules::{PARALLELISM, RESTART_ORDER, STORAGE_REQUIRED};
@@ -106,6 +108,10 @@ pub struct StreamJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerSpec>,
 
+    /// Where runtime pods run and what they are given. Not used by `weir run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodSpec>,
+
     /// Where operators keep their state while they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateSpec>,
@@ -183,6 +189,12 @@ pub struct WorkerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = bounds::DISK.rule())]
     pub disk: Option<Quantity>,
+
+    /// Storage class of the local disk: each pod then gets a volume of its own that goes with it. Not used by `weir run`.
+    /// Unit: name. Default: the node's own disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "form::class_schema")]
+    pub disk_class: Option<String>,
 }
 
 /// Where operators keep their state while they run.

@@ -35,6 +35,10 @@ pub struct StreamJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 
+    /// The image that the runtime pods are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+
     /// The job's id in its journal, drawn by the first claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
@@ -72,9 +76,31 @@ pub struct StreamJobStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub restarts_by_reason: BTreeMap<String, i64>,
 
+    /// Up to where restarts are counted: the pod's uid, its container's restarts, the job's restarts within that process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_mark: Option<String>,
+
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<FailureStatus>,
+
+    /// The last savepoint that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<SavepointStatus>,
+}
+
+/// What became of a request for a savepoint.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavepointStatus {
+    /// Its name.
+    pub name: String,
+
+    /// The nonce it was asked for with.
+    pub nonce: i64,
+
+    /// What was answered.
+    pub message: String,
 }
 
 /// Where a job stands.

@@ -14,6 +14,7 @@ fn check(file: &str, made: &str) {
 #[test]
 fn the_crd_is_as_committed() {
     check("crds/streamjob.yaml", &weir_api::crd::crd_yaml());
+    check("charts/weir/files/streamjob.yaml", &weir_api::crd::crd_yaml());
 }
 
 #[test]

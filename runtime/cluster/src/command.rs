@@ -31,6 +31,8 @@ pub enum JobCommand {
     Stop {
         /// Also keep the final checkpoint as a savepoint of this name.
         savepoint: Option<String>,
+        /// How long the final checkpoint may take; `None`: as long as the job says.
+        timeout: Option<Duration>,
         /// Told when the job is stopped.
         reply: Reply<StopSummary>,
     },
@@ -82,14 +84,14 @@ impl Waiting {
             JobCommand::Savepoint { name, reply } if check_name(&name).is_err() => {
                 return refuse(reply, check_name(&name));
             }
-            JobCommand::Stop { savepoint: Some(name), reply } if check_name(&name).is_err() => {
+            JobCommand::Stop { savepoint: Some(name), timeout: _, reply } if check_name(&name).is_err() => {
                 return refuse(reply, check_name(&name));
             }
             JobCommand::Checkpoint { reply } => (Asked::Checkpoint(reply), Event::CheckpointRequest(request)),
             JobCommand::Savepoint { name, reply } => (Asked::Savepoint(reply), Event::SavepointRequest(request, name)),
-            JobCommand::Stop { savepoint, reply } => {
-                let final_checkpoint_timeout_ms =
-                    u64::try_from(final_checkpoint_timeout.as_millis()).unwrap_or(u64::MAX);
+            JobCommand::Stop { savepoint, timeout, reply } => {
+                let timeout = timeout.unwrap_or(final_checkpoint_timeout);
+                let final_checkpoint_timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 (Asked::Stop(reply), Event::StopRequest { request, final_checkpoint_timeout_ms, savepoint })
             }
             JobCommand::Cancel => return None,

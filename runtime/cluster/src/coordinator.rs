@@ -139,6 +139,9 @@ impl Shell {
         let now = self.now();
         if event == Event::StorageTrouble {
             self.metrics.count_storage_trouble();
+            self.view.note_trouble(self.io.trouble.last(), now);
+        } else if is_answer(&event) {
+            self.view.note_answer();
         }
         if matches!(event, Event::ManifestWithdrawn(_)) {
             self.metrics.count_withdrawn();
@@ -188,7 +191,7 @@ impl Shell {
         };
         tracing::warn!(reason, "the job restarts");
         self.metrics.count_restart(kind);
-        self.view.note_restart(reason, now);
+        self.view.note_restart(reason, kind, now);
     }
 
     fn handle_command(&mut self, command: JobCommand) {
@@ -228,6 +231,7 @@ impl Shell {
                 self.metrics.observe_sample(&sample, now);
                 self.metrics.note_coordinator(self.machine.stats().skipped_ticks, self.view.last_completed(), now);
                 if self.view.has_new_upload_failures(&sample) {
+                    self.io.trouble.note("an upload failed and is being repeated");
                     self.handle(Event::StorageTrouble);
                 }
                 let waiting = sample.store.uploads_waiting > 0;
@@ -259,12 +263,28 @@ impl Shell {
         }
         let checkpoint = machine.head().and_then(|head| head.restore.checkpoint());
         let (state, outcome) = conclude(exit, was_deployed, checkpoint);
+        if let (Err(JobError::Failed { reason }), true) = (&outcome, was_deployed) {
+            view.note_given_up(reason.clone(), now);
+        }
         waiting.refuse_all(&match &outcome {
             Ok(outcome) => format!("the run ended: {outcome:?}"),
             Err(error) => format!("the run ended: {error}"),
         });
         view.end(&machine, state, now);
         outcome
+    }
+}
+
+/// True for what the object store said of the journal, or took.
+fn is_answer(event: &Event) -> bool {
+    use weir_protocol::journal::machine::{CreateOutcome, ReadOutcome};
+
+    match event {
+        Event::JournalListed(listed) => listed.is_some(),
+        Event::JournalRead(_, outcome) => !matches!(outcome, ReadOutcome::Failed),
+        Event::JournalCreated(_, outcome) => matches!(outcome, CreateOutcome::Done | CreateOutcome::Exists),
+        Event::ManifestStored(_, is_stored) => *is_stored,
+        _ => false,
     }
 }
 

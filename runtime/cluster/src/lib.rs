@@ -12,6 +12,7 @@ mod command;
 mod commit;
 mod coordinator;
 mod copy;
+mod delete;
 mod fit;
 mod io;
 pub mod journal;
@@ -33,6 +34,7 @@ mod sweep;
 mod worker;
 
 pub use command::{JobCommand, Reply, SavepointSummary, StopSummary};
+pub use delete::{DeleteError, Deleted, delete_job};
 pub use fit::Misfit;
 pub use memory::{PlainMemory, ProcessMemory};
 pub use options::{Defects, GraphFactory, RunOptions, StoreOpener};
@@ -40,4 +42,7 @@ pub use outcome::{JobError, JobOutcome};
 pub use preview::{Preview, PreviewError, preview};
 pub use restore_from::RestoreFromError;
 pub use run::{check_job, run_job};
-pub use status::{CheckpointSummary, JobState, JobStatus, OperatorStatus, RestartRecord, StateBytes, SubtaskLoad};
+pub use status::{
+    CheckpointSummary, FailureRecord, JobState, JobStatus, JournalStatus, OperatorStatus, RestartRecord, StateBytes,
+    StorageStatus, SubtaskLoad,
+};

@@ -4,9 +4,11 @@
 //! dropping it. Every failure is told to the coordinator, which then does not count an abort of the checkpoint under way.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use weir_protocol::coordinator::Event;
 use weir_storage::{ObjectStore, StoreError, StoreErrorKind};
@@ -46,11 +48,14 @@ impl Backoff {
 
 /// Where failures of storage calls are told.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble(mpsc::UnboundedSender<Event>);
+pub(crate) struct Trouble {
+    events: mpsc::UnboundedSender<Event>,
+    last: Arc<Mutex<String>>,
+}
 
 impl Trouble {
     pub(crate) fn new(events: mpsc::UnboundedSender<Event>) -> Self {
-        Self(events)
+        Self { events, last: Arc::default() }
     }
 
     /// A call failed and will be repeated.
@@ -61,8 +66,19 @@ impl Trouble {
     /// The same, of a call that somebody else made.
     pub(crate) fn tell_why(&self, error: &str) {
         tracing::warn!(error, "a storage call failed and is being repeated");
+        error.clone_into(&mut self.last.lock());
         // Nobody listens any more only when the job is being left.
-        let _ = self.0.send(Event::StorageTrouble);
+        let _ = self.events.send(Event::StorageTrouble);
+    }
+
+    /// Only remembers what is wrong.
+    pub(crate) fn note(&self, error: &str) {
+        error.clone_into(&mut self.last.lock());
+    }
+
+    /// What was told last.
+    pub(crate) fn last(&self) -> String {
+        self.last.lock().clone()
     }
 }
 

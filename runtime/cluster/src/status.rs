@@ -7,7 +7,7 @@ mod view;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weir_protocol::journal::{CheckpointEntry, JobStatus as SettledStatus};
+use weir_protocol::journal::{CheckpointEntry, JobRevision, JobStatus as SettledStatus};
 use weir_protocol::manifest::ManifestKind;
 use weir_protocol::{CheckpointId, Generation, JobId, Millis, OperatorId};
 
@@ -88,10 +88,45 @@ pub struct RestartRecord {
     pub reason: String,
     /// The failing operator, if one is to blame.
     pub operator: Option<OperatorId>,
+    /// What kind of failure: the label `reason` of the metric of restarts.
+    pub kind: &'static str,
     /// The checkpoint that was restored; `None` while waiting, and if the job began anew.
     pub restored: Option<CheckpointId>,
     /// Milliseconds waited before the next attempt.
     pub delay_ms: u64,
+}
+
+/// A failure, whether or not the job came back from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureRecord {
+    /// When it was noticed.
+    pub at: Millis,
+    /// What failed.
+    pub reason: String,
+    /// The failing operator, if one is to blame.
+    pub operator: Option<OperatorId>,
+    /// As in [`RestartRecord`].
+    pub kind: &'static str,
+}
+
+/// What the journal says of the job, as of its newest entry that this process has read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalStatus {
+    /// What the job is meant to do.
+    pub status: SettledStatus,
+    /// The revision that this is about.
+    pub revision: JobRevision,
+}
+
+/// Whether the object store answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StorageStatus {
+    /// Since when calls fail; `None` while they succeed.
+    pub trouble_since: Option<Millis>,
+    /// What the store said last, while it is in trouble.
+    pub message: String,
+    /// Calls of this process that failed.
+    pub failures: u64,
 }
 
 /// A completed checkpoint.
@@ -99,6 +134,8 @@ pub struct RestartRecord {
 pub struct CheckpointSummary {
     /// Its id.
     pub id: CheckpointId,
+    /// The generation that took it.
+    pub generation: Generation,
     /// Why it was taken.
     pub kind: ManifestKind,
     /// When its last part was durable.
@@ -116,6 +153,7 @@ impl CheckpointSummary {
     pub fn of(entry: &CheckpointEntry) -> Self {
         Self {
             id: entry.id,
+            generation: entry.generation,
             kind: entry.kind,
             completed_at: entry.completed_at,
             duration_ms: entry.completed_at.since(entry.triggered_at),
@@ -191,10 +229,20 @@ pub struct JobStatus {
     pub restarts: Vec<RestartRecord>,
     /// All restarts of this process.
     pub restart_count: u64,
+    /// They by kind.
+    pub restarts_by_kind: BTreeMap<&'static str, u64>,
+    /// The last failure of this process.
+    pub last_failure: Option<FailureRecord>,
+    /// Whether the object store answers.
+    pub storage: StorageStatus,
     /// The newest completed checkpoint, also of earlier processes.
     pub last_checkpoint: Option<CheckpointSummary>,
     /// Retained checkpoints.
     pub retained: u64,
+    /// They themselves, newest first.
+    pub checkpoints: Vec<CheckpointSummary>,
+    /// The journal's last word; `None` before it was read.
+    pub journal: Option<JournalStatus>,
     /// Checkpoints completed by this process.
     pub completed: u64,
     /// Checkpoints aborted by this process, by reason.

@@ -179,7 +179,9 @@ async fn carry_out(
         }
         Request::Checkpoint => ask(commands, |reply| JobCommand::Checkpoint { reply }).await,
         Request::Savepoint { name } => ask(commands, |reply| JobCommand::Savepoint { name, reply }).await,
-        Request::Stop { savepoint } => ask(commands, |reply| JobCommand::Stop { savepoint, reply }).await,
+        Request::Stop { savepoint } => {
+            ask(commands, |reply| JobCommand::Stop { savepoint, timeout: None, reply }).await
+        }
     }
 }
 
@@ -261,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn requests_reach_the_job_and_answers_come_back() {
         let stop = |command| match command {
-            JobCommand::Stop { savepoint, reply } => {
+            JobCommand::Stop { savepoint, timeout: _, reply } => {
                 assert_eq!(savepoint.as_deref(), Some("end"));
                 reply.send(Ok(StopSummary { checkpoint: Some(CheckpointId(7)), with_final_checkpoint: true })).unwrap();
             }

@@ -58,10 +58,43 @@ pub(crate) struct BindError {
     source: std::io::Error,
 }
 
-#[derive(Clone)]
-struct Shown {
-    metrics: Registry,
-    status: watch::Receiver<Arc<JobStatus>>,
+/// What is served. Asked for with every request, so that it may change.
+pub(crate) trait Shown: Send + Sync + 'static {
+    /// What is gathered.
+    fn metrics(&self) -> Registry;
+    /// Where the job stands.
+    fn status(&self) -> Arc<JobStatus>;
+    /// Whether this process should be called ready.
+    fn is_ready(&self, state: &JobState) -> bool;
+}
+
+/// One run: ready while its tasks run.
+pub(crate) struct OneRun {
+    pub metrics: Registry,
+    pub status: watch::Receiver<Arc<JobStatus>>,
+}
+
+impl Shown for OneRun {
+    fn metrics(&self) -> Registry {
+        self.metrics.clone()
+    }
+
+    fn status(&self) -> Arc<JobStatus> {
+        self.status.borrow().clone()
+    }
+
+    fn is_ready(&self, state: &JobState) -> bool {
+        match state {
+            JobState::Running | JobState::Ending => true,
+            JobState::Starting
+            | JobState::Deploying
+            | JobState::Restarting { .. }
+            | JobState::Stopped
+            | JobState::Finished
+            | JobState::Failed { .. }
+            | JobState::Left { .. } => false,
+        }
+    }
 }
 
 /// A server that ends when it is dropped.
@@ -81,11 +114,7 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the address is taken or not this machine's.
-pub(crate) async fn serve(
-    address: &Address,
-    metrics: Registry,
-    status: watch::Receiver<Arc<JobStatus>>,
-) -> Result<Option<Server>, BindError> {
+pub(crate) async fn serve(address: &Address, shown: Arc<dyn Shown>) -> Result<Option<Server>, BindError> {
     let bound = match address {
         Address::Off => return Ok(None),
         Address::At(address) => bind(address).await?,
@@ -100,7 +129,7 @@ pub(crate) async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(show_ready))
         .route("/status", get(show_status))
-        .with_state(Shown { metrics, status });
+        .with_state(shown);
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(bound, router).await {
             tracing::warn!(%error, "metrics are not served any more");
@@ -113,31 +142,22 @@ async fn bind(address: &str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address: address.to_owned(), source })
 }
 
-async fn show_metrics(State(shown): State<Shown>) -> Response {
+async fn show_metrics(State(shown): State<Arc<dyn Shown>>) -> Response {
     let mut body = Vec::new();
-    match TextEncoder::new().encode(&shown.metrics.gather(), &mut body) {
+    match TextEncoder::new().encode(&shown.metrics().gather(), &mut body) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
-async fn show_ready(State(shown): State<Shown>) -> (StatusCode, String) {
-    let status = shown.status.borrow().clone();
-    let code = match status.state {
-        JobState::Running | JobState::Ending => StatusCode::OK,
-        JobState::Starting
-        | JobState::Deploying
-        | JobState::Restarting { .. }
-        | JobState::Stopped
-        | JobState::Finished
-        | JobState::Failed { .. }
-        | JobState::Left { .. } => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (code, format!("{}\n", status.state.name()))
+async fn show_ready(State(shown): State<Arc<dyn Shown>>) -> (StatusCode, String) {
+    let state = &shown.status().state;
+    let code = if shown.is_ready(state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, format!("{}\n", state.name()))
 }
 
-async fn show_status(State(shown): State<Shown>) -> axum::Json<JobStatus> {
-    axum::Json(shown.status.borrow().as_ref().clone())
+async fn show_status(State(shown): State<Arc<dyn Shown>>) -> axum::Json<JobStatus> {
+    axum::Json(shown.status().as_ref().clone())
 }
 
 #[cfg(test)]
@@ -158,16 +178,16 @@ mod tests {
     #[tokio::test]
     async fn a_taken_address_is_refused_but_the_default_moves_on() {
         let (_, status) = watch::channel(Arc::new(JobStatus::default()));
-        let first =
-            serve(&Address::At("127.0.0.1:0".to_owned()), Registry::new(), status.clone()).await.unwrap().unwrap();
+        let shown: Arc<dyn Shown> = Arc::new(OneRun { metrics: Registry::new(), status });
+        let first = serve(&Address::At("127.0.0.1:0".to_owned()), shown.clone()).await.unwrap().unwrap();
         let taken = first.address.to_string();
-        let refused = serve(&Address::At(taken.clone()), Registry::new(), status.clone()).await.err().unwrap();
+        let refused = serve(&Address::At(taken.clone()), shown.clone()).await.err().unwrap();
         assert_eq!(
             refused.to_string(),
             format!("cannot serve metrics at {taken}: choose another --metrics-addr, or off")
         );
-        let one = serve(&Address::Default, Registry::new(), status.clone()).await.unwrap().unwrap();
-        let other = serve(&Address::Default, Registry::new(), status).await.unwrap().unwrap();
+        let one = serve(&Address::Default, shown.clone()).await.unwrap().unwrap();
+        let other = serve(&Address::Default, shown).await.unwrap().unwrap();
         assert_ne!(one.address, other.address);
     }
 }

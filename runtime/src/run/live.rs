@@ -117,6 +117,7 @@ mod tests {
             state: JobState::Running,
             last_checkpoint: Some(CheckpointSummary {
                 id: CheckpointId(17),
+                generation: weir_protocol::Generation(1),
                 kind: ManifestKind::Checkpoint,
                 completed_at: Millis(100_000),
                 duration_ms: 42,

@@ -129,6 +129,7 @@ mod tests {
     fn status(at: i64, checkpoint: u64, completed: u64) -> JobStatus {
         let last_checkpoint = CheckpointSummary {
             id: CheckpointId(checkpoint),
+            generation: weir_protocol::Generation(1),
             kind: ManifestKind::Checkpoint,
             completed_at: Millis(at),
             duration_ms: 5,

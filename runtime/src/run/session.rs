@@ -61,7 +61,8 @@ impl Session {
         let (commands, taken) = mpsc::channel(COMMANDS);
         let (shown, status) = watch::channel(Arc::new(JobStatus::default()));
         options.metrics = registry();
-        let served = http::serve(metrics, options.metrics.clone(), status.clone()).await.map_err(Refusal::bad_input)?;
+        let pages = http::OneRun { metrics: options.metrics.clone(), status: status.clone() };
+        let served = http::serve(metrics, Arc::new(pages)).await.map_err(Refusal::bad_input)?;
         let _control = control::serve(work_dir, commands.clone(), status.clone()).map_err(Refusal::bad_input)?;
         let at =
             served.as_ref().map_or_else(|| "off".to_owned(), |server| format!("http://{}/metrics", server.address));
@@ -81,7 +82,8 @@ impl Session {
     }
 }
 
-fn registry() -> Registry {
+/// A registry that counts the process too.
+pub(crate) fn registry() -> Registry {
     let registry = Registry::new();
     // Memory, CPU, files and threads of the process; a machine without /proc has none.
     let _ = registry.register(Box::new(ProcessCollector::for_self()));
@@ -168,7 +170,7 @@ impl Watcher {
         let (reply, answered) = oneshot::channel();
         self.stopping = Some(answered);
         tracing::info!("stopping with a final checkpoint; once more ends at once");
-        self.commands.try_send(JobCommand::Stop { savepoint: None, reply }).is_ok()
+        self.commands.try_send(JobCommand::Stop { savepoint: None, timeout: None, reply }).is_ok()
     }
 
     fn note_stop(&mut self, answer: Result<StopSummary, String>) {

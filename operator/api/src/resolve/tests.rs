@@ -292,6 +292,12 @@ fn a_job_belongs_to_its_namespace_and_uid_or_to_the_machine() {
     assert_eq!((on_cluster.namespace.as_str(), on_cluster.owner.as_str()), ("team-a", "0b5e"));
     let local = resolve(&job(json!({})), Surface::CommandLine).unwrap();
     assert_eq!((local.namespace.as_str(), local.owner.as_str()), ("local", "local"));
+    assert_eq!((on_cluster.revision_number, local.revision_number), (0, 0));
+    let mut edited = job(json!({}));
+    edited.metadata.generation = Some(7);
+    let edited = resolve(&edited, Surface::Cluster).unwrap();
+    assert_eq!(edited.revision_number, 14);
+    assert_eq!(edited.revision(), on_cluster.revision(), "the number is no part of what runs");
     let mut unread = job(json!({}));
     unread.metadata.uid = None;
     unread.metadata.namespace = None;
@@ -330,7 +336,11 @@ fn cores_follow_slots_and_regions_follow_endpoints() {
 }
 
 /// Defaults that cannot be written as a value of the field.
-const DEFAULTS_IN_WORDS: [&str; 9] = [
+const DEFAULTS_IN_WORDS: [&str; 13] = [
+    "none",
+    "any node",
+    "the node's own disk",
+    "the namespace's `default`",
     "none, required",
     "none given",
     "not used",
@@ -374,6 +384,49 @@ fn value_of(schema: &Value, text: &str) -> Value {
         Some("boolean") => json!(text.parse::<bool>().unwrap()),
         _ => json!(text),
     }
+}
+
+#[test]
+fn a_pod_says_the_same_however_its_defaults_are_written() {
+    let plain = resolve(&job(json!({})), Surface::Cluster).unwrap();
+    let written =
+        json!({ "imagePullPolicy": "IfNotPresent", "labels": {}, "nodeSelector": {}, "env": [], "tolerations": [] });
+    assert_eq!(resolve(&job(json!({ "pod": written })), Surface::Cluster).unwrap(), plain);
+}
+
+#[test]
+fn a_pod_is_closed_and_takes_nothing_that_is_ours() {
+    let refused = |pod: Value| -> Vec<String> {
+        let refused = resolve(&job(json!({ "pod": pod })), Surface::Cluster).err().unwrap_or_default();
+        refused.iter().map(|invalid| format!("{}: found {}", invalid.path, invalid.found)).collect()
+    };
+    let variable = |name: &str| json!({ "env": [{ "name": name, "secretName": "s", "key": "k" }] });
+    assert_eq!(refused(variable("TOKEN")), Vec::<String>::new());
+    for name in RESERVED_ENV {
+        assert_eq!(refused(variable(name)), [format!("spec.pod.env[0].name: found {name:?}")]);
+    }
+    assert_eq!(refused(variable("1A")).len(), 1);
+    assert_eq!(
+        refused(
+            json!({ "env": [{ "name": "A", "secretName": "../s", "key": "k" }, { "name": "A", "secretName": "s", "key": "/" }] })
+        ),
+        [
+            "spec.pod.env[0].secretName: found \"../s\"",
+            "spec.pod.env[1].key: found \"/\"",
+            "spec.pod.env[1].name: found \"A\"",
+        ]
+    );
+    for label in
+        ["weir.dev/job", "app.kubernetes.io/component", "a.k8s.io/x", "statefulset.kubernetes.io/pod-name", "a/b/c"]
+    {
+        assert_eq!(refused(json!({ "labels": { label: "x" } })).len(), 1, "{label}");
+    }
+    assert_eq!(refused(json!({ "labels": { "team": "a", "example.org/x": "" } })), Vec::<String>::new());
+    assert_eq!(refused(json!({ "serviceAccount": "other/default" })).len(), 1);
+    assert_eq!(refused(json!({ "tolerations": [{ "value": "x" }] })).len(), 1);
+    assert_eq!(refused(json!({ "tolerations": [{ "operator": "Exists", "value": "x" }] })).len(), 1);
+    let many: Vec<Value> = (0..33).map(|_| json!({ "operator": "Exists" })).collect();
+    assert_eq!(refused(json!({ "tolerations": many })), ["spec.pod.tolerations: found 33 entries"]);
 }
 
 #[test]

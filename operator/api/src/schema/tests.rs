@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Everything the schema may say about a field.
-const KEYWORDS: [&str; 19] = [
+const KEYWORDS: [&str; 20] = [
     "additionalProperties",
     "default",
     "description",
     "enum",
     "format",
     "items",
+    "maxItems",
     "maxLength",
     "pattern",
     "properties",

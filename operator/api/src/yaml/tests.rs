@@ -39,9 +39,9 @@ fn an_unknown_field_is_refused_at_its_key_with_the_likely_name() {
   worker: {min_pause: 1}
 ",
         &[
-            "job.yaml:6:3: spec.interval: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; move it to spec.checkpoint.interval",
-            "job.yaml:7:3: spec.foo: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; remove it",
-            "job.yaml:8:12: spec.worker.min_pause: found an unknown field; allowed: cpu, disk, memory, slots; move it to spec.checkpoint.minPause",
+            "job.yaml:6:3: spec.interval: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; move it to spec.checkpoint.interval",
+            "job.yaml:7:3: spec.foo: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; remove it",
+            "job.yaml:8:12: spec.worker.min_pause: found an unknown field; allowed: cpu, disk, diskClass, memory, slots; move it to spec.checkpoint.minPause",
         ],
     );
     check_text(
@@ -75,7 +75,7 @@ fn a_value_of_the_wrong_type_is_refused_with_the_right_one() {
         &[
             r#"job.yaml:5:8: spec.job: found the number 5; allowed: the name of a job graph: letters, digits, `-`, `_` and `.`, a letter or digit at both ends; write it in quotes: "5""#,
             r#"job.yaml:6:12: spec.workers: found the text "1"; allowed: a whole number (1); write 1 without quotes"#,
-            "job.yaml:7:11: spec.worker: found the number 3; allowed: a mapping with cpu, disk, memory, slots; write its fields below it, indented",
+            "job.yaml:7:11: spec.worker: found the number 3; allowed: a mapping with cpu, disk, diskClass, memory, slots; write its fields below it, indented",
             "job.yaml:8:3: spec.args: found a list; allowed: a mapping of names to values; write its fields without dashes",
             "job.yaml:9:26: spec.checkpoint.interval: found the number 10; allowed: a duration such as 250ms, 10s or 1h30m (10ms to 24h); `10` has no unit: write `10s` for seconds or `10ms` for milliseconds",
             "job.yaml:9:40: spec.checkpoint.retained: found the number 1.5; allowed: a whole number (1 to 100); write a whole number",
@@ -168,7 +168,7 @@ kind: StreamJob
 metadata: {name: a}
 ",
         &[
-            "job.yaml:1:1: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
+            "job.yaml:1:1: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
         ],
     );
     check_text(
@@ -179,7 +179,7 @@ metadata: {name: a}
 spec:
 ",
         &[
-            "job.yaml:4:6: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
+            "job.yaml:4:6: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
         ],
     );
     check_text(

@@ -9,7 +9,8 @@ use weir_protocol::journal::CheckpointEntry;
 use weir_protocol::{Millis, OperatorId};
 
 use super::{
-    CheckpointSummary, JobState, JobStatus, MAX_RESTART_RECORDS, OperatorStatus, RestartRecord, StateBytes, SubtaskLoad,
+    CheckpointSummary, FailureRecord, JobState, JobStatus, JournalStatus, MAX_RESTART_RECORDS, OperatorStatus,
+    RestartRecord, StateBytes, SubtaskLoad,
 };
 use crate::message::{LoadSample, OperatorSample, WorkerSample};
 
@@ -55,12 +56,38 @@ impl View {
         self.failed_operator.as_ref().map(|(_, kind)| *kind)
     }
 
-    pub(crate) fn note_restart(&mut self, reason: String, now: Millis) {
+    pub(crate) fn note_restart(&mut self, reason: String, kind: &'static str, now: Millis) {
         let operator = self.failed_operator.as_ref().map(|(operator, _)| operator.clone());
         self.status.restart_count += 1;
-        self.status.restarts.push(RestartRecord { at: now, reason, operator, restored: None, delay_ms: 0 });
+        *self.status.restarts_by_kind.entry(kind).or_default() += 1;
+        let (again, by) = (reason.clone(), operator.clone());
+        self.status.last_failure = Some(FailureRecord { at: now, reason: again, operator: by, kind });
+        self.status.restarts.push(RestartRecord { at: now, reason, operator, kind, restored: None, delay_ms: 0 });
         let surplus = self.status.restarts.len().saturating_sub(MAX_RESTART_RECORDS);
         self.status.restarts.drain(..surplus);
+    }
+
+    /// The job is given up.
+    pub(crate) fn note_given_up(&mut self, reason: String, now: Millis) {
+        let operator = self.failed_operator.as_ref().map(|(operator, _)| operator.clone());
+        let kind = self.failed_kind().unwrap_or("deployment");
+        self.status.last_failure = Some(FailureRecord { at: now, reason, operator, kind });
+    }
+
+    /// A call to the object store failed.
+    pub(crate) fn note_trouble(&mut self, message: String, now: Millis) {
+        let storage = &mut self.status.storage;
+        storage.failures += 1;
+        storage.trouble_since.get_or_insert(now);
+        storage.message = message;
+    }
+
+    /// The journal's place in the object store has answered. Uploads may have trouble of their own.
+    pub(crate) fn note_answer(&mut self) {
+        if self.sample.store.uploads_waiting == 0 {
+            self.status.storage.trouble_since = None;
+            self.status.storage.message.clear();
+        }
     }
 
     pub(crate) fn note_abort(&mut self, cause: &AbortCause) {
@@ -135,6 +162,14 @@ impl View {
         status.skipped = stats.skipped_ticks;
         status.in_flight = machine.in_flight();
         status.retained = machine.head().map_or(0, |head| head.checkpoints.len() as u64);
+        status.journal =
+            machine.head().map(|head| JournalStatus { status: head.status.clone(), revision: head.revision.clone() });
+        let newest = machine.head().and_then(|head| head.newest()).map(|entry| entry.id);
+        let is_same = status.checkpoints.first().map(|checkpoint| checkpoint.id) == newest
+            && status.checkpoints.len() as u64 == status.retained;
+        if let Some(head) = machine.head().filter(|_| !is_same) {
+            status.checkpoints = head.checkpoints.iter().rev().map(CheckpointSummary::of).collect();
+        }
         if status.last_checkpoint.is_none() {
             status.last_checkpoint = machine.head().and_then(|head| head.newest()).map(CheckpointSummary::of);
         }

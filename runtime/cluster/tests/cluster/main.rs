@@ -7,6 +7,7 @@ mod world;
 
 mod checkpoints;
 mod defects;
+mod deletion;
 mod endings;
 mod recovery;
 mod refusals;

@@ -183,14 +183,15 @@ impl Process {
 
     /// Stops with a final checkpoint.
     pub fn stop(self) -> StopSummary {
-        let summary = self.ask(|reply| JobCommand::Stop { savepoint: None, reply }).unwrap();
+        let summary = self.ask(|reply| JobCommand::Stop { savepoint: None, timeout: None, reply }).unwrap();
         assert!(matches!(self.outcome(), Ok(JobOutcome::Stopped { .. })));
         summary
     }
 
     /// Stops with a final checkpoint that stays as a savepoint.
     pub fn stop_with_savepoint(self, name: &str) -> StopSummary {
-        let summary = self.ask(|reply| JobCommand::Stop { savepoint: Some(name.to_owned()), reply }).unwrap();
+        let summary =
+            self.ask(|reply| JobCommand::Stop { savepoint: Some(name.to_owned()), timeout: None, reply }).unwrap();
         assert!(matches!(self.outcome(), Ok(JobOutcome::Stopped { .. })));
         summary
     }

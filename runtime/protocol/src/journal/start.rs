@@ -106,6 +106,14 @@ pub enum StartRefusal {
         /// Who wanted to start.
         requested: Owner,
     },
+    /// The job has moved on to a later revision; this one never takes it back.
+    #[error("revision {found} of the job has run already, and this is revision {requested}: start the newest one")]
+    Superseded {
+        /// The journal's revision.
+        found: u64,
+        /// The one that wanted to start.
+        requested: u64,
+    },
     /// There is nothing to restore from.
     #[error("restoreFrom names this job's own journal, but the storage holds none")]
     NoJournal,
@@ -159,6 +167,12 @@ pub fn resolve_start(found: Option<&Head>, request: &StartRequest) -> Result<Sta
         });
     }
     // Revisions of different owners cannot be compared; adopting is itself the request to run.
+    if let RevisionRule::Numbered(requested) = request.revision
+        && !foreign
+        && requested < found.revision.number
+    {
+        return Err(StartRefusal::Superseded { found: found.revision.number, requested });
+    }
     if !foreign && found.status.is_settled() && !runs_again(found, request) {
         return Ok(StartDecision::Settled(found.status.clone()));
     }

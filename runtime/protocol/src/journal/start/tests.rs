@@ -75,6 +75,19 @@ fn the_first_claim_begins_generation_one_with_the_fresh_id() {
 }
 
 #[test]
+fn a_revision_that_was_left_behind_never_takes_the_job_back() {
+    let mut found = found();
+    found.revision.number = 2;
+    for status in [JobStatus::Running, JobStatus::Stopped] {
+        found.status = status;
+        let refused = resolve_start(Some(&found), &request("a"));
+        assert_eq!(refused, Err(StartRefusal::Superseded { found: 2, requested: 1 }));
+        let adopting = resolve_start(Some(&found), &restoring("b", RestoreTarget::Journal));
+        assert!(matches!(adopting, Ok(StartDecision::Claim { .. })), "{adopting:?}");
+    }
+}
+
+#[test]
 fn a_claim_of_the_same_owner_takes_over_everything_in_the_next_generation() {
     let (_, head) = claimed(Some(&found()), &request("a"));
     assert_eq!(head, Head { generation: Generation(4), ..found() });

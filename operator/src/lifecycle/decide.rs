@@ -1,0 +1,379 @@
+//! The decision: which phase a job is in, and what its next step is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_api::resolve::NUMBERS_PER_GENERATION;
+use weir_api::spec::{DeletionPolicy, DesiredState};
+use weir_api::status::JobState;
+use weir_api::{Invalid, ResolvedJob, StreamJobStatus};
+
+use super::change::{Change, resolve_change};
+use super::deployment::{Certificate, Deployment, Ended, Mode, Notes, Refused};
+use super::status::Said;
+use super::world::{Action, Call, CallRecord, Control, Deployed, Memory, Notice, Outcome, Plan, Report, Wanted, World};
+use crate::build::config::config_name;
+
+/// How soon to look again while something is under way.
+pub(super) const SOON: Duration = Duration::from_millis(500);
+/// How soon to look again at a job that runs.
+pub(super) const POLL: Duration = Duration::from_secs(5);
+/// How soon to look again at a job that nothing happens to: a change wakes us.
+pub(super) const RARELY: Duration = Duration::from_secs(3600);
+
+/// What to do next.
+pub fn decide(world: &World) -> Plan {
+    let mut step = Step::new(world);
+    step.decide();
+    step.finish()
+}
+
+/// A plan in the making.
+pub(super) struct Step<'w> {
+    pub world: &'w World,
+    pub support: bool,
+    pub deployment: Option<Deployment>,
+    pub actions: Vec<Action>,
+    pub notices: Vec<Notice>,
+    pub restarted: BTreeMap<String, u64>,
+    pub memory: Memory,
+    pub again: Duration,
+    pub said: Said,
+    pub status: StreamJobStatus,
+}
+
+impl<'w> Step<'w> {
+    fn new(world: &'w World) -> Self {
+        Step {
+            world,
+            support: false,
+            deployment: None,
+            actions: Vec::new(),
+            notices: Vec::new(),
+            restarted: BTreeMap::new(),
+            memory: world.memory.clone(),
+            again: RARELY,
+            said: Said::default(),
+            status: world.status.clone(),
+        }
+    }
+
+    fn decide(&mut self) {
+        let world = self.world;
+        if let Some(since) = world.deleting {
+            return self.delete(since);
+        }
+        let wants_finalizer = world.deletion_policy == DeletionPolicy::Delete;
+        if wants_finalizer != world.finalizer {
+            self.actions.push(Action::SetFinalizer(wants_finalizer));
+        }
+        if let Some(what) = &world.conflict {
+            self.said.state(JobState::Pending);
+            self.said.degraded(
+                "NameConflict",
+                format!("{what} is there and is not this job's: rename the job, or remove it"),
+            );
+            self.again = Duration::from_secs(60);
+            return;
+        }
+        if world.strangers > 0 && world.pods.is_empty() {
+            self.said.state(JobState::Pending);
+            self.said.progressing("WaitingForOldPods", "pods of an earlier job with this name are still there");
+            self.again = SOON;
+            return;
+        }
+        self.count_restarts();
+        match (&world.deployed, &world.wanted) {
+            (None, Err(invalid)) => {
+                self.said.state(JobState::Pending);
+                self.invalid(invalid);
+            }
+            (None, Ok(wanted)) => self.create(wanted),
+            (Some(deployed), wanted) => self.go_on(deployed, wanted),
+        }
+    }
+
+    /// The spec cannot run: said, and nothing that runs is touched.
+    fn invalid(&mut self, invalid: &[Invalid]) {
+        let words: Vec<String> = invalid.iter().map(ToString::to_string).collect();
+        self.said.not_ready("InvalidSpec", words.join("; "));
+    }
+
+    fn create(&mut self, wanted: &Wanted) {
+        let world = self.world;
+        self.support = true;
+        let running = world.desired_state == DesiredState::Running;
+        let notes =
+            Notes { spec: wanted.spec.clone(), unproven_since: running.then_some(world.now), ..Notes::default() };
+        self.deploy(wanted.numbered(self.number(0), None), 1, i32::from(running), notes);
+        self.said.state(if running { JobState::Starting } else { JobState::Suspended });
+        if running {
+            self.said.progressing("Creating", "the runtime pods are being created");
+            self.tell("Created", "the job was accepted and its pods are being created");
+            self.again = SOON;
+        }
+    }
+
+    /// Something is deployed: keep it, stop it, move it.
+    fn go_on(&mut self, deployed: &Deployed, wanted: &Result<Wanted, Vec<Invalid>>) {
+        self.support = true;
+        self.status_of_deployed(deployed);
+        if let Some(report) = self.report() {
+            self.observe(report);
+        }
+        let valid = match wanted {
+            Ok(wanted) => Some(wanted),
+            Err(invalid) => {
+                self.invalid(invalid);
+                None
+            }
+        };
+        let refused = deployed.notes.refused.as_ref();
+        if let (Some(Refused { why, .. }), Some(wanted)) = (refused, valid)
+            && refused.is_some_and(|refused| refused.spec == wanted.spec)
+        {
+            self.said.degraded(
+                "UpgradeRolledBack",
+                format!("{why}; the last stable revision runs: change the spec to try again"),
+            );
+        }
+        let changed = valid.filter(|wanted| refused.is_none_or(|refused| refused.spec != wanted.spec));
+        let change = changed.map_or(Change::None, |wanted| resolve_change(deployed, wanted));
+        self.update_available(deployed, valid);
+        self.collect_configs(deployed, changed.filter(|_| change == Change::Replace));
+        let suspended = self.world.desired_state == DesiredState::Suspended;
+        if change != Change::Replace || suspended || deployed.notes.ended.is_some() {
+            self.drop_checks();
+        }
+        if let Some(ended) = &deployed.notes.ended {
+            return match (change, changed) {
+                (Change::Redeploy | Change::Replace, Some(wanted)) => self.begin_again(deployed, wanted),
+                _ => self.ended(deployed, ended),
+            };
+        }
+        if suspended {
+            return self.suspend(deployed);
+        }
+        if deployed.replicas == 0 {
+            return self.resume(deployed, changed);
+        }
+        match (change, changed) {
+            (Change::None, _) | (_, None) => self.run(deployed),
+            (Change::Note, Some(wanted)) => {
+                let notes = Notes { spec: wanted.spec.clone(), ..deployed.notes.clone() };
+                self.note(deployed, notes);
+                self.run(deployed);
+            }
+            (Change::Redeploy, Some(wanted)) => self.rescale(deployed, wanted),
+            (Change::Replace, Some(wanted)) => self.upgrade(deployed, wanted),
+        }
+    }
+
+    fn ended(&mut self, deployed: &Deployed, ended: &Ended) {
+        match ended {
+            Ended::Finished => {
+                self.said.state(JobState::Finished);
+                self.said.not_ready("Finished", "its input ended and all output is committed");
+            }
+            Ended::Failed { reason, message } => {
+                self.said.state(JobState::Failed);
+                self.said.degraded(reason, message.clone());
+                self.said.not_ready("Failed", message.clone());
+            }
+        }
+        if deployed.replicas > 0 {
+            self.scale(deployed, 0, deployed.notes.clone());
+        }
+    }
+
+    fn suspend(&mut self, deployed: &Deployed) {
+        if deployed.replicas == 0 {
+            let gone = self.world.pods.is_empty();
+            self.said.state(if gone { JobState::Suspended } else { JobState::Suspending });
+            self.said.not_ready("Suspended", "the job is suspended and keeps everything it needs to go on");
+            self.again = if gone { RARELY } else { SOON };
+            return;
+        }
+        self.said.state(JobState::Suspending);
+        self.said.progressing("Suspending", "the job is being stopped with a final checkpoint");
+        if self.stopped(deployed) {
+            self.scale(deployed, 0, Notes { unproven_since: None, ..deployed.notes.clone() });
+        }
+        self.again = SOON;
+    }
+
+    fn resume(&mut self, deployed: &Deployed, changed: Option<&Wanted>) {
+        self.said.state(JobState::Starting);
+        self.said.progressing("Resuming", "the runtime pods are being created");
+        let number = self.number(deployed.number);
+        let world = self.world;
+        let (resolved, spec) = match (changed, &world.wanted, &deployed.resolved) {
+            (Some(wanted), _, _) => (wanted.numbered(number, None), wanted.spec.clone()),
+            (None, _, Some(last)) => (renumbered(last, number), deployed.notes.spec.clone()),
+            (None, Ok(wanted), None) => (wanted.numbered(number, None), wanted.spec.clone()),
+            (None, Err(_), None) => return,
+        };
+        let notes = Notes { spec, mode: Mode::Replace, unproven_since: Some(world.now), ..deployed.notes.clone() };
+        self.tell("Resumed", "the job goes on from its latest checkpoint");
+        self.deploy(resolved, deployed.serial, 1, notes);
+        self.again = SOON;
+    }
+
+    /// A job that came to an end is asked to run again by a changed spec.
+    fn begin_again(&mut self, deployed: &Deployed, wanted: &Wanted) {
+        let running = self.world.desired_state == DesiredState::Running;
+        self.said.state(if running { JobState::Starting } else { JobState::Suspended });
+        let notes = Notes {
+            spec: wanted.spec.clone(),
+            mode: Mode::Replace,
+            unproven_since: running.then_some(self.world.now),
+            ended: None,
+            refused: None,
+            ..deployed.notes.clone()
+        };
+        self.tell("Restarted", "the spec changed after the job had ended: it runs again");
+        self.deploy(wanted.numbered(self.number(deployed.number), None), deployed.serial, i32::from(running), notes);
+        self.again = SOON;
+    }
+
+    /// The stop ladder. True once nothing of the deployment needs to be waited for.
+    ///
+    /// First a final checkpoint through the control API; if there is no answer, or none in time, the pods may be deleted:
+    /// the latest completed checkpoint is used, and that is said.
+    pub(super) fn stopped(&mut self, deployed: &Deployed) -> bool {
+        use super::world::CallKind::Stop;
+        let world = self.world;
+        let timeout = self.final_checkpoint_timeout();
+        let report = self.report();
+        if report.is_some_and(|report| report.journal_settled(deployed.number)) || world.pods.is_empty() {
+            if let Some(CallRecord { outcome, .. }) = self.memory.calls.remove(&Stop) {
+                let said = if let Some(Outcome::Done(what)) = outcome { what } else { "the job is stopped".to_owned() };
+                self.tell("Stopped", said);
+            }
+            return true;
+        }
+        let call = self.memory.calls.get(&Stop).filter(|call| call.key == deployed.number).cloned();
+        let Some(CallRecord { started, outcome, .. }) = call else {
+            let can_answer = world.pods.iter().any(|pod| pod.running_since.is_some() && pod.deleting.is_none());
+            if !can_answer {
+                self.warn("NoFinalCheckpoint", "no process is there to stop: the latest completed checkpoint is used");
+                return true;
+            }
+            self.call(Call::Stop { number: deployed.number, timeout });
+            return false;
+        };
+        // A little longer than the coordinator itself takes, so that its own answer wins.
+        let over = super::back_off::since(world.now, started) > timeout + STOP_GRACE;
+        match outcome {
+            Some(Outcome::Done(what)) => {
+                self.memory.calls.remove(&Stop);
+                self.tell("Stopped", what);
+                true
+            }
+            Some(Outcome::Refused(why)) => {
+                self.memory.calls.remove(&Stop);
+                self.warn("NoFinalCheckpoint", format!("{why}: the latest completed checkpoint is used"));
+                true
+            }
+            Some(Outcome::Again(why)) if over => {
+                self.memory.calls.remove(&Stop);
+                self.warn("NoFinalCheckpoint", format!("{why}: the latest completed checkpoint is used"));
+                true
+            }
+            Some(Outcome::Again(_)) => {
+                // Asked again, counted from the first time.
+                self.actions.push(Action::Call(Call::Stop { number: deployed.number, timeout }));
+                false
+            }
+            None if over => {
+                self.memory.calls.remove(&Stop);
+                let words =
+                    format!("no final checkpoint within {}s: the latest completed one is used", timeout.as_secs());
+                self.warn("NoFinalCheckpoint", words);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Deploys a resolved job with a number. The certificate is renewed with it if that is due.
+    pub(super) fn deploy(&mut self, resolved: ResolvedJob, serial: u64, replicas: i32, mut notes: Notes) {
+        if Certificate::due(notes.certified_at, self.world.now) != Certificate::Keep {
+            notes.certified_at = None;
+        }
+        self.deployment = Some(Deployment {
+            config: config_name(&self.world.job, &resolved),
+            image: resolved.image.clone().unwrap_or_else(|| self.world.default_image.clone()),
+            resolved,
+            serial,
+            replicas,
+            notes,
+        });
+    }
+
+    /// The same deployment with other notes.
+    pub(super) fn note(&mut self, deployed: &Deployed, notes: Notes) {
+        self.scale(deployed, deployed.replicas, notes);
+    }
+
+    pub(super) fn scale(&mut self, deployed: &Deployed, replicas: i32, notes: Notes) {
+        let resolved = match (&deployed.resolved, &self.world.wanted) {
+            (Some(resolved), _) => resolved.clone(),
+            (None, Ok(wanted)) => wanted.numbered(deployed.number, None),
+            (None, Err(_)) => return,
+        };
+        let image = resolved.image.clone().unwrap_or_else(|| self.world.default_image.clone());
+        let config = deployed.config.clone();
+        self.deployment = Some(Deployment { config, resolved, image, serial: deployed.serial, replicas, notes });
+    }
+
+    /// The next number above `current`.
+    pub(super) fn number(&self, current: u64) -> u64 {
+        let generation = u64::try_from(self.world.generation).unwrap_or_default();
+        generation.saturating_mul(NUMBERS_PER_GENERATION).max(current + 1)
+    }
+
+    pub(super) fn report(&self) -> Option<&'w Report> {
+        match &self.world.control {
+            Control::Answered(report) => Some(report),
+            Control::NotAsked | Control::Unreachable(_) => None,
+        }
+    }
+
+    /// Begins a call and remembers it.
+    pub(super) fn call(&mut self, call: Call) {
+        let record = CallRecord { key: call.key(), started: self.world.now, outcome: None };
+        self.memory.calls.insert(call.kind(), record);
+        self.actions.push(Action::Call(call));
+    }
+
+    pub(super) fn tell(&mut self, reason: &str, note: impl Into<String>) {
+        self.notices.push(Notice { warning: false, reason: reason.to_owned(), note: note.into() });
+    }
+
+    pub(super) fn warn(&mut self, reason: &str, note: impl Into<String>) {
+        self.notices.push(Notice { warning: true, reason: reason.to_owned(), note: note.into() });
+    }
+
+    fn finish(mut self) -> Plan {
+        self.write_status();
+        let Step { world: _, support, deployment, actions, notices, restarted, memory, again, said: _, status } = self;
+        Plan { support, deployment, actions, notices, restarted, status, memory, again }
+    }
+}
+
+/// What is waited beyond the time that a coordinator has for its final checkpoint.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The same job with another number.
+pub(super) fn renumbered(resolved: &ResolvedJob, number: u64) -> ResolvedJob {
+    ResolvedJob { revision_number: number, ..resolved.clone() }
+}
+
+impl Report {
+    /// Whether the journal says that the revision `number` came to an end.
+    pub(super) fn journal_settled(&self, number: u64) -> bool {
+        use super::world::RunState::{Failed, Finished, Stopped};
+        self.journal_number >= number && matches!(self.journal, Stopped | Finished | Failed)
+    }
+}

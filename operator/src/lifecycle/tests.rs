@@ -1,0 +1,6 @@
+//! Decisions, held by tables and by a cluster that is a value.
+
+mod classify;
+mod flows;
+mod sim;
+mod steps;

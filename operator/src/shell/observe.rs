@@ -1,0 +1,328 @@
+//! The first step of a look: everything that a decision needs, read and put into values.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ServiceAccount};
+use kube::api::{Api, ListParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use weir_api::{Invalid, ResolvedJob, StreamJob, Surface, resolve};
+
+use super::apply::is_of;
+use super::context::Context;
+use super::control::ask;
+use super::views::{node_health, pod_view, task_view};
+use crate::build::config::KEY;
+use crate::lifecycle::{Control, Deployed, NodeHealth, PodView, Recorded, TaskView, Wanted, World, spec_hash};
+use crate::names::{ALLOW, COMPONENT, Component, JOB, JOB_UID, Job};
+
+/// How long an answer about a node or about refused pods is good.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long a name that is taken is left alone before it is tried again.
+const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a look has nothing to decide from.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The API server returned a job without identity.
+    #[error("a StreamJob without {0}")]
+    Identity(&'static str),
+    /// A call failed.
+    #[error("cannot read {what}")]
+    Call {
+        /// What was read.
+        what: String,
+        /// Why not.
+        #[source]
+        source: kube::Error,
+    },
+    /// The StatefulSet's record cannot be used.
+    #[error("cannot go on with the StatefulSet that is there")]
+    Record(#[source] crate::lifecycle::RecordError),
+}
+
+/// Which job an object is.
+///
+/// # Errors
+/// When it has no name, namespace or uid.
+pub fn identity(job: &StreamJob) -> Result<Job, ObserveError> {
+    Ok(Job {
+        namespace: job.namespace().ok_or(ObserveError::Identity("namespace"))?,
+        name: job.metadata.name.clone().ok_or(ObserveError::Identity("name"))?,
+        uid: job.uid().ok_or(ObserveError::Identity("uid"))?,
+    })
+}
+
+/// Everything that is to be seen of a job.
+///
+/// # Errors
+/// When something that a decision needs cannot be read.
+pub async fn observe(context: &Context, object: &StreamJob) -> Result<World, ObserveError> {
+    let job = identity(object)?;
+    let stateful_set = stateful_set(context, &job);
+    let (ours, mut conflict) = match stateful_set {
+        Some(found) if is_of(&found.metadata, &job) => (Some(found), None),
+        Some(found) if is_of_predecessor(&found, &job) => (None, None),
+        Some(_) => (None, Some(format!("StatefulSet {}", job.name))),
+        None => (None, None),
+    };
+    let has_predecessor = ours.is_none() && conflict.is_none() && stateful_set_exists(context, &job);
+    conflict = conflict.or_else(|| remembered_conflict(context, &job));
+    let pods = pods(context, &job);
+    let (all, uid) = (&pods, &job.uid);
+    let of = |component: Component| {
+        all.iter().filter(move |pod| {
+            pod.labels().get(JOB_UID) == Some(uid)
+                && pod.labels().get(COMPONENT).map(String::as_str) == Some(component.as_str())
+        })
+    };
+    let strangers = pods.iter().filter(|pod| pod.labels().get(JOB_UID) != Some(&job.uid)).count();
+    let mut workers: Vec<PodView> = of(Component::Worker).map(|pod| pod_view(pod)).collect();
+    workers.sort_by(|a, b| a.name.cmp(&b.name));
+    let checks: Vec<TaskView> = of(Component::Check).map(|pod| task_view(pod)).collect();
+    let deletion = of(Component::Delete).map(|pod| task_view(pod)).next();
+    let deployed = match &ours {
+        Some(found) => Some(deployed(context, &job, found).await?),
+        None => None,
+    };
+    let stable = match deployed.as_ref().and_then(|deployed| deployed.notes.stable.as_ref()) {
+        Some(stable) if deployed.as_ref().is_some_and(|deployed| deployed.config != stable.config) => {
+            resolved(context, &job, &stable.config).await?
+        }
+        _ => None,
+    };
+    let wanted = wanted(context, object, &job, deployed.as_ref()).await?;
+    let control = match workers.first() {
+        Some(pod) if pod.running_since.is_some() && pod.ip.is_some() && pod.deleting.is_none() => {
+            ask(context, &job, pod).await
+        }
+        _ => Control::NotAsked,
+    };
+    let node = match workers.first() {
+        Some(pod) if !pod.ready || pod.deleting.is_some() => node(context, &job, pod).await,
+        _ => NodeHealth::Unknown,
+    };
+    let waits = deployed.as_ref().is_some_and(|deployed| deployed.replicas > 0) && workers.is_empty();
+    let not_admitted = if waits { not_admitted(context, &job, ours.as_ref()).await } else { None };
+    let deleting = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let finalizer = object.finalizers().iter().any(|name| name == crate::names::FINALIZER);
+    let namespace_ending = deleting.is_some() && finalizer && namespace_ending(context, &job).await;
+    let (memory, written) = context.with(&job.uid, |memory| {
+        if memory.status == object.status {
+            memory.status = None;
+        }
+        (memory.memory.clone(), memory.status.clone())
+    });
+    Ok(World {
+        now: Timestamp::now(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        deleting,
+        finalizer,
+        namespace_ending,
+        desired_state: object.spec.desired_state.unwrap_or_default(),
+        deletion_policy: object.spec.deletion_policy.unwrap_or_default(),
+        wanted,
+        conflict,
+        strangers: strangers + usize::from(has_predecessor),
+        deployed,
+        stable,
+        configs: configs(context, &job),
+        pods: workers,
+        node,
+        not_admitted,
+        checks,
+        deletion,
+        control,
+        status: written.or_else(|| object.status.clone()).unwrap_or_default(),
+        default_image: context.build.image.clone(),
+        memory,
+        job,
+    })
+}
+
+/// The StatefulSet with the job's name: as the watch knows it, or as we last wrote it if that is newer.
+pub fn stateful_set(context: &Context, job: &Job) -> Option<StatefulSet> {
+    let known = context.stores.stateful_sets.get(&ObjectRef::new(&job.name).within(&job.namespace));
+    let known = known.map(|known| (*known).clone());
+    context.with(&job.uid, |memory| {
+        let version =
+            |set: &StatefulSet| set.resource_version().and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        match (&memory.written, known) {
+            (Some(written), Some(known)) if version(written) > version(&known) => Some(written.clone()),
+            (Some(written), None) if memory.written_is_new() => Some(written.clone()),
+            (_, known) => {
+                memory.written = None;
+                known
+            }
+        }
+    })
+}
+
+fn stateful_set_exists(context: &Context, job: &Job) -> bool {
+    context.stores.stateful_sets.get(&ObjectRef::new(&job.name).within(&job.namespace)).is_some()
+}
+
+/// A StatefulSet of an earlier job with the same name, which the cluster is about to remove.
+fn is_of_predecessor(found: &StatefulSet, job: &Job) -> bool {
+    let owners = found.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.kind == weir_api::spec::KIND && owner.name == job.name && owner.uid != job.uid)
+}
+
+fn remembered_conflict(context: &Context, job: &Job) -> Option<String> {
+    context.with(&job.uid, |memory| {
+        let (what, at) = memory.conflict.clone()?;
+        if at.elapsed() > CONFLICT_PAUSE {
+            memory.conflict = None;
+            return None;
+        }
+        Some(what)
+    })
+}
+
+fn pods(context: &Context, job: &Job) -> Vec<std::sync::Arc<Pod>> {
+    let is_ours = |pod: &Pod| {
+        pod.metadata.namespace.as_deref() == Some(&job.namespace) && pod.labels().get(JOB) == Some(&job.name)
+    };
+    context.stores.pods.state_filter(is_ours)
+}
+
+fn configs(context: &Context, job: &Job) -> Vec<String> {
+    let all = context.stores.configs.state_filter(|config| {
+        config.metadata.namespace.as_deref() == Some(&job.namespace) && is_of(config.meta(), job)
+    });
+    let mut names: Vec<String> = all.iter().map(|config| config.name_any()).collect();
+    names.sort();
+    names
+}
+
+async fn deployed(context: &Context, job: &Job, found: &StatefulSet) -> Result<Deployed, ObserveError> {
+    let Recorded { config, number, serial, notes } =
+        Recorded::read(found.annotations()).map_err(ObserveError::Record)?;
+    let status = found.status.as_ref();
+    Ok(Deployed {
+        resolved: resolved(context, job, &config).await?,
+        config,
+        number,
+        serial,
+        replicas: found.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default(),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
+        notes,
+    })
+}
+
+/// What a ConfigMap holds. It is immutable, so it is read once.
+async fn resolved(context: &Context, job: &Job, config: &str) -> Result<Option<ResolvedJob>, ObserveError> {
+    if let Some(known) = context.with(&job.uid, |memory| memory.resolved.get(config).cloned()) {
+        return Ok(Some(known));
+    }
+    let api: Api<ConfigMap> = Api::namespaced(context.clients.call.clone(), &job.namespace);
+    let found = api.get_opt(config).await.map_err(|source| failed(context, format!("ConfigMap {config}"), source))?;
+    let text = found.filter(|found| is_of(&found.metadata, job)).and_then(|found| found.data?.remove(KEY));
+    let resolved: Option<ResolvedJob> = text.and_then(|text| serde_json::from_str(&text).ok());
+    if let Some(resolved) = &resolved {
+        context.with(&job.uid, |memory| memory.resolved.insert(config.to_owned(), resolved.clone()));
+    }
+    Ok(resolved)
+}
+
+async fn wanted(
+    context: &Context,
+    object: &StreamJob,
+    job: &Job,
+    deployed: Option<&Deployed>,
+) -> Result<Result<Wanted, Vec<Invalid>>, ObserveError> {
+    let spec = spec_hash(&object.spec);
+    let mut resolved = match resolve(object, Surface::Cluster) {
+        Ok(resolved) => resolved,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    resolved.revision_number = 0;
+    resolved.image.get_or_insert_with(|| context.build.image.clone());
+    let is_new = deployed.is_none_or(|deployed| deployed.notes.spec != spec);
+    if let (Some(account), true) = (resolved.pod.service_account.clone(), is_new)
+        && !account_allowed(context, job, &account).await?
+    {
+        let allowed = format!("a service account of this namespace with the label {ALLOW}: \"true\"");
+        let hint = "label it, if jobs may act as it";
+        return Ok(Err(vec![Invalid::new("spec.pod.serviceAccount", format!("{account:?}"), allowed, hint)]));
+    }
+    Ok(Ok(Wanted { resolved, names_image: object.spec.image.is_some(), spec }))
+}
+
+async fn account_allowed(context: &Context, job: &Job, name: &str) -> Result<bool, ObserveError> {
+    let api: Api<ServiceAccount> = Api::namespaced(context.clients.call.clone(), &job.namespace);
+    let found = api.get_opt(name).await.map_err(|source| failed(context, format!("ServiceAccount {name}"), source))?;
+    Ok(found.is_some_and(|found| found.labels().get(ALLOW).map(String::as_str) == Some("true")))
+}
+
+/// How the pod's node is. Unknown if the operator may not ask.
+async fn node(context: &Context, job: &Job, pod: &PodView) -> NodeHealth {
+    let Some(name) = &pod.node else { return NodeHealth::Unknown };
+    let known = context.with(&job.uid, |memory| memory.node.clone());
+    if let Some((_, _, health)) = known.filter(|(at, of, _)| at.elapsed() < FRESH && of == name) {
+        return health;
+    }
+    let api: Api<Node> = Api::all(context.clients.call.clone());
+    let health = match api.get_opt(name).await {
+        Ok(found) => node_health(found.as_ref()),
+        Err(error) => {
+            tracing::debug!(node = %name, %error, "cannot ask about a node");
+            NodeHealth::Unknown
+        }
+    };
+    context.with(&job.uid, |memory| memory.node = Some((Instant::now(), name.clone(), health)));
+    health
+}
+
+/// Why the API server refuses the job's pods, if it says so.
+async fn not_admitted(context: &Context, job: &Job, found: Option<&StatefulSet>) -> Option<String> {
+    let known = context.with(&job.uid, |memory| memory.not_admitted.clone());
+    if let Some((_, said)) = known.filter(|(at, _)| at.elapsed() < FRESH) {
+        return said;
+    }
+    let uid = found?.uid()?;
+    let api: Api<Event> = Api::namespaced(context.clients.call.clone(), &job.namespace);
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate")).limit(50);
+    let said = match api.list(&params).await {
+        Ok(events) => {
+            let when = |event: &Event| {
+                event.last_timestamp.clone().map(|time| time.0).or(event.event_time.clone().map(|time| time.0))
+            };
+            let recent =
+                |event: &&Event| when(event).is_some_and(|at| Timestamp::now().duration_since(at).as_secs() < 300);
+            events.items.iter().filter(recent).max_by_key(|event| when(event)).and_then(|event| event.message.clone())
+        }
+        Err(error) => {
+            tracing::debug!(job = %job.name, %error, "cannot list events");
+            None
+        }
+    };
+    context.with(&job.uid, |memory| memory.not_admitted = Some((Instant::now(), said.clone())));
+    said
+}
+
+async fn namespace_ending(context: &Context, job: &Job) -> bool {
+    let api: Api<Namespace> = Api::all(context.clients.call.clone());
+    match api.get_opt(&job.namespace).await {
+        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
+        Err(error) => {
+            tracing::debug!(namespace = %job.namespace, %error, "cannot ask about a namespace");
+            false
+        }
+    }
+}
+
+fn failed(context: &Context, what: String, source: kube::Error) -> ObserveError {
+    context.metrics.api_error("get", code(&source));
+    ObserveError::Call { what, source }
+}
+
+/// The HTTP status of an error; 0 if there was no answer.
+pub fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}

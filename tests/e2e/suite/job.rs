@@ -1,0 +1,177 @@
+//! StreamJobs as a test applies, changes and looks at them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, IMAGE};
+use crate::command::{Answer, eventually};
+use crate::ledger::Verdict;
+
+/// Longest wait for what ought to take seconds.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Keys of a ledger job.
+pub const KEYS: u64 = 1_000;
+
+/// A StreamJob in a namespace of its own.
+pub struct Job<'a> {
+    cluster: &'a Cluster,
+    namespace: &'static str,
+    name: &'static str,
+    spec: Value,
+}
+
+impl<'a> Job<'a> {
+    /// A job that writes numbers into the book named like the namespace, `end` of them or without an end.
+    pub fn ledger(cluster: &'a Cluster, namespace: &'static str, end: Option<u64>) -> Self {
+        let mut args = json!({ "ledger": cluster.ledger.address(), "book": namespace, "rate": 2_000, "keys": KEYS });
+        if let Some(end) = end {
+            args["end"] = json!(end);
+        }
+        Self::new(cluster, namespace, "ledger", json!({ "job": "ledger", "args": args }))
+    }
+
+    /// Any job; `spec` is completed by storage, image and a checkpoint each second, where it leaves them out.
+    pub fn new(cluster: &'a Cluster, namespace: &'static str, name: &'static str, mut spec: Value) -> Self {
+        let defaults = json!({
+            "image": IMAGE,
+            "worker": { "slots": 1, "memory": "256Mi", "cpu": "1", "disk": "1Gi" },
+            "storage": {
+                "uri": format!("s3://weir/{}", cluster.prefix(namespace)),
+                "endpoint": "http://minio.storage:9000",
+                "credentials": { "secretName": "weir-s3" },
+            },
+            "checkpoint": { "interval": "1s" },
+        });
+        for (field, value) in defaults.as_object().expect("it is one") {
+            spec.as_object_mut().expect("a spec is an object").entry(field).or_insert_with(|| value.clone());
+        }
+        cluster.operator();
+        cluster.namespace(namespace);
+        Self { cluster, namespace, name, spec }
+    }
+
+    /// Changes the spec, without telling the cluster.
+    pub fn set(&mut self, field: &str, value: Value) {
+        self.spec[field] = value;
+    }
+
+    /// `kubectl apply`.
+    pub fn apply(&self) {
+        let manifest = json!({
+            "apiVersion": "weir.dev/v1alpha1",
+            "kind": "StreamJob",
+            "metadata": { "name": self.name, "namespace": self.namespace },
+            "spec": self.spec,
+        });
+        self.cluster.apply(&manifest.to_string());
+    }
+
+    /// `kubectl patch --type=merge` of the spec.
+    pub fn patch(&self, spec: &Value) {
+        let patch = json!({ "spec": spec }).to_string();
+        self.cluster.must(&["-n", self.namespace, "patch", "streamjob", self.name, "--type=merge", "-p", &patch]);
+    }
+
+    /// `kubectl delete`, and waits until it is gone.
+    pub fn delete(&self) {
+        let answer = self.kubectl(&["delete", "streamjob", self.name, "--wait=true", "--timeout=120s"]);
+        assert!(answer.ok, "{}{}", answer.out, answer.err);
+    }
+
+    /// kubectl in its namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Answer {
+        self.cluster.kubectl(&[&["-n", self.namespace], arguments].concat())
+    }
+
+    /// Its status, or null.
+    pub fn status(&self) -> Value {
+        self.cluster.get(self.namespace, &format!("streamjob/{}", self.name))["status"].clone()
+    }
+
+    /// Waits for this state, which must answer the current spec.
+    pub fn await_state(&self, state: &str) -> Value {
+        eventually(&format!("{} is {state}", self.name), PATIENCE, || {
+            let object = self.cluster.get(self.namespace, &format!("streamjob/{}", self.name));
+            let status = &object["status"];
+            let current = status["observedGeneration"] == object["metadata"]["generation"];
+            if current && status["state"] == state { Ok(status.clone()) } else { Err(status.to_string()) }
+        })
+    }
+
+    /// Waits until the status shows a checkpoint above this one, and returns its number.
+    pub fn await_checkpoint_above(&self, id: i64) -> i64 {
+        eventually(&format!("a checkpoint above {id}"), PATIENCE, || {
+            let status = self.status();
+            match status["lastCheckpoint"]["id"].as_i64() {
+                Some(found) if found > id => Ok(found),
+                _ => Err(status.to_string()),
+            }
+        })
+    }
+
+    /// Lines of its book that count.
+    pub fn lines(&self) -> u64 {
+        self.cluster.ledger.lines(self.namespace)
+    }
+
+    /// Waits until more is committed than now, and returns how long that took.
+    pub fn await_progress(&self) -> Duration {
+        let (started, before) = (Instant::now(), self.lines());
+        eventually("more output is committed", PATIENCE, || match self.lines() {
+            found if found > before => Ok(()),
+            found => Err(format!("{found} lines; {}", self.status())),
+        });
+        started.elapsed()
+    }
+
+    /// Disturbs it and waits until output of a newer generation is committed; returns how long that took.
+    pub fn await_recovery(&self, disturb: impl FnOnce()) -> Duration {
+        let generation = || self.cluster.ledger.generation(self.namespace);
+        let (before, started) = (generation(), Instant::now());
+        disturb();
+        eventually("output of a newer generation is committed", PATIENCE, || {
+            if generation() > before { Ok(()) } else { Err(format!("generation {before}; {}", self.status())) }
+        });
+        started.elapsed()
+    }
+
+    /// The pod, as the API server has it.
+    pub fn pod(&self) -> Value {
+        self.cluster.get(self.namespace, &format!("pod/{}-0", self.name))
+    }
+
+    /// `kubectl delete pod --grace-period=0 --force`.
+    pub fn kill_pod(&self) {
+        let answer = self.kubectl(&["delete", "pod", &format!("{}-0", self.name), "--grace-period=0", "--force"]);
+        assert!(answer.ok, "{}{}", answer.out, answer.err);
+    }
+
+    /// The oracle's word on its book.
+    pub fn judge(&self) -> Verdict {
+        self.cluster.ledger.judge(self.namespace, KEYS)
+    }
+
+    /// The book holds all numbers below `end`, each once, and every count.
+    pub fn assert_exact(&self, end: u64) {
+        let exact = Verdict { numbers: end, end, lost: 0, doubled: 0, miscounted: 0 };
+        assert_eq!(self.judge(), exact, "the book of {}", self.namespace);
+    }
+
+    /// What is stored under its prefix, as files of the S3 server.
+    pub fn stored(&self) -> u64 {
+        let prefix = self.cluster.prefix(self.namespace);
+        let place = format!("node/minio/weir/{prefix}/{}/{}", self.namespace, self.name);
+        count_files(&self.cluster.directory().join(place))
+    }
+
+    /// Removes the namespace, with all that is in it.
+    pub fn clean_up(self) {
+        self.cluster.must(&["delete", "namespace", self.namespace, "--wait=true", "--timeout=120s"]);
+    }
+}
+
+fn count_files(directory: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries.flatten().map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}

@@ -1,0 +1,38 @@
+//! Weir on a real Kubernetes of one node: installed by its chart, run by its operator, disturbed, and judged from outside.
+//!
+//! The cluster, the image and the operator are made once for all tests and taken away at the end; tests run one after the
+//! other, each in a namespace of its own that enforces the `restricted` Pod Security Standard. A machine that cannot run a
+//! cluster skips all of them and says why. `WEIR_E2E_KEEP=1` leaves the cluster up; one that is up already is used and left.
+
+mod cluster;
+mod command;
+mod faults;
+mod hostile;
+mod job;
+mod ledger;
+mod lifecycle;
+mod permissions;
+mod plain;
+mod runner;
+
+use runner::Test;
+
+const TESTS: &[Test] = &[
+    Test { name: "plain::a_pod_that_is_killed_loses_and_repeats_nothing", run: plain::kills },
+    Test { name: "lifecycle::a_job_runs_and_shows_its_checkpoints", run: lifecycle::runs },
+    Test { name: "lifecycle::a_suspended_job_goes_on_where_it_stopped", run: lifecycle::suspends_and_resumes },
+    Test { name: "lifecycle::a_rescaled_job_loses_and_repeats_nothing", run: lifecycle::rescales },
+    Test { name: "lifecycle::an_upgraded_job_loses_and_repeats_nothing", run: lifecycle::upgrades },
+    Test { name: "lifecycle::a_finished_job_stays_finished", run: lifecycle::finishes },
+    Test { name: "lifecycle::a_deleted_job_leaves_what_its_policy_says", run: lifecycle::deletes },
+    Test { name: "hostile::the_api_server_refuses_most_of_them", run: hostile::refused_by_the_api_server },
+    Test { name: "hostile::the_operator_says_what_is_wrong_with_the_others", run: hostile::refused_by_the_operator },
+    Test { name: "faults::deleted_pods_lose_and_repeat_nothing", run: faults::deleted_pods },
+    Test { name: "faults::killed_processes_lose_and_repeat_nothing", run: faults::killed_processes },
+    Test { name: "permissions::the_operator_may_do_nothing_else", run: permissions::nothing_else },
+    Test { name: "permissions::every_granted_rule_is_used_and_none_is_missing", run: permissions::all_used },
+];
+
+fn main() -> std::process::ExitCode {
+    runner::main(TESTS)
+}

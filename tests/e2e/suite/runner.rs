@@ -1,0 +1,69 @@
+//! Runs the tests in order and speaks like Rust's own test harness, so that whoever reads one reads both.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::cluster::{Cluster, Unavailable};
+
+/// A test: a name and what it does in the cluster.
+pub struct Test {
+    /// `module::what_holds`.
+    pub name: &'static str,
+    /// Panics when it does not hold.
+    pub run: fn(&Cluster),
+}
+
+/// Runs those whose name contains one of the program's arguments, or all.
+pub fn main(tests: &[Test]) -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let list = std::env::args().any(|argument| argument == "--list");
+    let chosen: Vec<&Test> =
+        tests.iter().filter(|test| filters.is_empty() || filters.iter().any(|f| test.name.contains(f))).collect();
+    if list {
+        chosen.iter().for_each(|test| println!("{}: test", test.name));
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", chosen.len());
+    if chosen.is_empty() {
+        return summarise(0, 0, 0);
+    }
+    let cluster = match Cluster::up() {
+        Ok(cluster) => cluster,
+        Err(Unavailable::Machine(reason)) => {
+            chosen.iter().for_each(|test| println!("test {} ... ignored, {reason}", test.name));
+            return summarise(0, 0, chosen.len());
+        }
+        Err(Unavailable::Broken(reason)) => {
+            chosen.iter().for_each(|test| println!("test {} ... FAILED", test.name));
+            println!("\n{reason}");
+            return summarise(0, chosen.len(), 0);
+        }
+    };
+    let mut failed = Vec::new();
+    for test in &chosen {
+        let started = Instant::now();
+        let passed = catch_unwind(AssertUnwindSafe(|| (test.run)(&cluster))).is_ok();
+        println!("test {} ... {}", test.name, if passed { "ok" } else { "FAILED" });
+        println!("  {:.1} s", started.elapsed().as_secs_f64());
+        if !passed {
+            cluster.keep_evidence(test.name);
+            failed.push(test.name);
+        }
+    }
+    if !failed.is_empty() {
+        println!("\nfailures:");
+        failed.iter().for_each(|name| println!("    {name}"));
+        println!("logs of every component: {}", cluster.logs().display());
+    }
+    drop(cluster);
+    summarise(chosen.len() - failed.len(), failed.len(), 0)
+}
+
+fn summarise(passed: usize, failed: usize, ignored: usize) -> ExitCode {
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; 0 filtered out\n"
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
