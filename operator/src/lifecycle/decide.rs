@@ -18,6 +18,8 @@ use crate::build::config::config_name;
 pub(super) const SOON: Duration = Duration::from_millis(500);
 /// How soon to look again at a job that runs.
 pub(super) const POLL: Duration = Duration::from_secs(5);
+/// How soon to look again at what is mended in an object that is not watched.
+pub(super) const UNHEARD: Duration = Duration::from_secs(60);
 /// How soon to look again at a job that nothing happens to: a change wakes us.
 pub(super) const RARELY: Duration = Duration::from_secs(3600);
 
@@ -68,13 +70,14 @@ impl<'w> Step<'w> {
             self.actions.push(Action::SetFinalizer(wants_finalizer));
         }
         if let Some(what) = &world.conflict {
-            self.said.state(JobState::Pending);
-            self.said.degraded(
-                "NameConflict",
-                format!("{what} is there and is not this job's: rename the job, or remove it"),
-            );
-            self.again = Duration::from_secs(60);
-            return;
+            let words = format!("{what} is there and is not this job's: rename the job, or remove it");
+            self.again = UNHEARD;
+            if world.deployed.is_none() {
+                self.said.state(JobState::Pending);
+                return self.said.held_back("NameConflict", words);
+            }
+            // What runs already is looked after all the same.
+            self.said.degraded("NameConflict", words);
         }
         if world.strangers > 0 && world.pods.is_empty() {
             self.said.state(JobState::Pending);
@@ -97,6 +100,8 @@ impl<'w> Step<'w> {
     fn invalid(&mut self, invalid: &[Invalid]) {
         let words: Vec<String> = invalid.iter().map(ToString::to_string).collect();
         self.said.not_ready("InvalidSpec", words.join("; "));
+        // A service account may get its label, which nobody tells us.
+        self.again = self.again.min(UNHEARD);
     }
 
     fn create(&mut self, wanted: &Wanted) {
@@ -111,12 +116,14 @@ impl<'w> Step<'w> {
             self.said.progressing("Creating", "the runtime pods are being created");
             self.tell("Created", "the job was accepted and its pods are being created");
             self.again = SOON;
+        } else {
+            self.said.not_ready("Suspended", "the job is suspended and has not run yet");
         }
     }
 
     /// Something is deployed: keep it, stop it, move it.
     fn go_on(&mut self, deployed: &Deployed, wanted: &Result<Wanted, Vec<Invalid>>) {
-        self.support = true;
+        self.support = self.world.conflict.is_none();
         self.status_of_deployed(deployed);
         if let Some(report) = self.report() {
             self.observe(report);
@@ -223,6 +230,11 @@ impl<'w> Step<'w> {
     fn begin_again(&mut self, deployed: &Deployed, wanted: &Wanted) {
         let running = self.world.desired_state == DesiredState::Running;
         self.said.state(if running { JobState::Starting } else { JobState::Suspended });
+        if running {
+            self.said.progressing("Starting", "the spec changed after the job had ended: it runs again");
+        } else {
+            self.said.not_ready("Suspended", "the job is suspended and keeps everything it needs to go on");
+        }
         let notes = Notes {
             spec: wanted.spec.clone(),
             mode: Mode::Replace,

@@ -160,7 +160,7 @@ impl Step<'_> {
     }
 
     fn say_stuck(&mut self, reason: Reason, message: &str) {
-        self.said.degraded(reason.title(), format!("{message}: {}", reason.way_out()));
+        self.said.held_back(reason.title(), format!("{message}: {}", reason.way_out()));
     }
 
     fn crashed(&mut self, deployed: &Deployed, resolved: &ResolvedJob, pod: &PodView, crash: &Crash) {
@@ -189,7 +189,7 @@ impl Step<'_> {
         }
         if failures >= LOOP {
             let words = format!("{failures} failures in a row, the last: {words}: {}", crash.reason.way_out());
-            self.said.degraded(crash.reason.title(), words);
+            self.said.held_back(crash.reason.title(), words);
         }
         let waited = since(now, crash.at);
         let ours = BackOff::delay(failures, &resolved.restart);
@@ -240,7 +240,7 @@ impl Step<'_> {
                 self.said.progressing("Restarting", report.reason.clone());
                 let in_a_row: u64 = report.restarts.values().sum();
                 if in_a_row >= u64::from(LOOP) {
-                    self.said.degraded(
+                    self.said.held_back(
                         "RestartLoop",
                         format!("{in_a_row} restarts of this process, the last: {}", report.reason),
                     );
@@ -268,7 +268,7 @@ impl Step<'_> {
                 Control::NotAsked | Control::Answered(_) => "it was not asked".to_owned(),
             };
             self.said.health_unknown = true;
-            self.said.degraded(
+            self.said.held_back(
                 "CoordinatorSilent",
                 format!("the coordinator does not answer: {why}: look at the pod's log"),
             );
@@ -377,7 +377,12 @@ impl Step<'_> {
             None => format!("no completed checkpoint within {}s", deadline.as_secs()),
         };
         if !self.roll_back(deployed, &why) && self.said.degraded.is_none() {
-            self.said.degraded("NoCheckpoint", format!("{why}: look at the job's metrics and at the storage"));
+            let words = format!("{why}: look at the job's metrics and at the storage");
+            // A job that runs is ready, also while its first checkpoint is late.
+            if !self.said.is_running() {
+                self.said.not_ready("NoCheckpoint", words.clone());
+            }
+            self.said.degraded("NoCheckpoint", words);
         }
     }
 

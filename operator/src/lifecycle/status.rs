@@ -32,6 +32,11 @@ impl Said {
         self.state = Some(state);
     }
 
+    /// Whether the job was found to run.
+    pub fn is_running(&self) -> bool {
+        self.state == Some(JobState::Running)
+    }
+
     /// The first word counts: it is nearest to the cause.
     pub fn progressing(&mut self, reason: &str, message: impl Into<String>) {
         self.progressing.get_or_insert((reason.to_owned(), message.into()));
@@ -40,6 +45,12 @@ impl Said {
     /// As [`progressing`](Self::progressing).
     pub fn not_ready(&mut self, reason: &str, message: impl Into<String>) {
         self.not_ready.get_or_insert((reason.to_owned(), message.into()));
+    }
+
+    /// Something keeps the job from running, and a person should look.
+    pub fn held_back(&mut self, reason: &str, message: String) {
+        self.not_ready(reason, message.clone());
+        self.degraded(reason, message);
     }
 
     /// As [`progressing`](Self::progressing).

@@ -1,6 +1,7 @@
 //! Decisions, held by tables and by a cluster that is a value.
 
 mod classify;
+mod conditions;
 mod flows;
 mod sim;
 mod steps;
