@@ -145,7 +145,11 @@ impl<'w> Step<'w> {
             );
         }
         let changed = valid.filter(|wanted| refused.is_none_or(|refused| refused.spec != wanted.spec));
-        let change = changed.map_or(Change::None, |wanted| resolve_change(deployed, wanted));
+        let change = match changed.map_or(Change::None, |wanted| resolve_change(deployed, wanted)) {
+            // Nobody can be told: its pods are replaced.
+            Change::Redeploy if !self.can_redeploy(deployed) => Change::Replace,
+            change => change,
+        };
         self.update_available(deployed, valid);
         self.collect_configs(deployed, changed.filter(|_| change == Change::Replace));
         let suspended = self.world.desired_state == DesiredState::Suspended;

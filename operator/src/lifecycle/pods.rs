@@ -7,7 +7,7 @@ use super::world::{NodeHealth, PodView, Terminated, Waiting};
 
 /// Exit codes of the runtime; see `weir_control::exit_code`.
 const DONE: i32 = 0;
-const REFUSED: i32 = 2;
+pub(super) const REFUSED: i32 = 2;
 const FENCED: i32 = 3;
 /// Exit codes above this are signals.
 const SIGNALS: i32 = 128;

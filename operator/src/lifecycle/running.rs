@@ -45,6 +45,8 @@ impl Step<'_> {
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {
             return self.renew_certificate(deployed, &resolved);
         }
+        // A stop that was taken back: a later one counts its time anew.
+        self.memory.calls.remove(&CallKind::Stop);
         if self.replace_stale_pods(deployed) {
             self.said.state(JobState::Upgrading);
             self.said.progressing("ReplacingPods", "pods of the revision before are being replaced");
@@ -93,7 +95,9 @@ impl Step<'_> {
         self.again = SOON;
         if self.stopped(deployed) {
             let number = self.number(deployed.number);
-            self.deploy(renumbered(resolved, number), deployed.serial, 1, deployed.notes.clone());
+            // Only a new pod reads the new certificate, however the deployment before came to its pods.
+            let notes = Notes { mode: Mode::Replace, ..deployed.notes.clone() };
+            self.deploy(renumbered(resolved, number), deployed.serial, 1, notes);
         }
     }
 
@@ -348,7 +352,11 @@ impl Step<'_> {
         };
         match record.outcome {
             None => self.upgrade_deadline(deployed),
-            Some(Outcome::Done(_)) => {}
+            Some(Outcome::Done(_)) => {
+                // Done, and yet the process does not know: it is told again.
+                self.memory.calls.remove(&CallKind::Redeploy);
+                self.upgrade_deadline(deployed);
+            }
             Some(Outcome::Again(_)) => {
                 self.actions.push(Action::Call(Call::Redeploy { resolved: Box::new(resolved.clone()), timeout }));
                 self.upgrade_deadline(deployed);

@@ -5,3 +5,4 @@ mod conditions;
 mod flows;
 mod sim;
 mod steps;
+mod troubles;

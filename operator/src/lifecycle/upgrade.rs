@@ -8,22 +8,27 @@ use weir_api::status::JobState;
 use super::back_off::{millis, since};
 use super::decide::{SOON, Step, renumbered};
 use super::deployment::{Ended, Mode, Notes, Refused, Stable};
-use super::world::{Action, Deployed, RunState, TaskView, Wanted};
+use super::pods::REFUSED;
+use super::world::{Action, Deployed, Report, RunState, TaskView, Wanted};
 use crate::build::config::config_name;
 use crate::names::Component;
 
 /// Least time between two rescales of one job.
 const RESCALE_PAUSE: Duration = Duration::from_secs(10);
 
+/// Least time between two preflight pods of one revision.
+const PREFLIGHT_PAUSE: Duration = Duration::from_secs(30);
+
 impl Step<'_> {
+    /// Whether a process is there that can be told: it runs what is deployed.
+    pub(super) fn can_redeploy(&self, deployed: &Deployed) -> bool {
+        let runs = |report: &Report| report.state == RunState::Running && report.number == deployed.number;
+        deployed.resolved.is_some() && self.report().is_some_and(runs)
+    }
+
     /// Pods stay: the record changes first, the coordinator is told after it (see `redeploy`).
     pub(super) fn rescale(&mut self, deployed: &Deployed, wanted: &Wanted) {
         let world = self.world;
-        let runs =
-            self.report().is_some_and(|report| report.state == RunState::Running && report.number == deployed.number);
-        if !runs || deployed.resolved.is_none() {
-            return self.upgrade(deployed, wanted);
-        }
         self.said.state(JobState::Upgrading);
         self.said.progressing("Rescaling", "the job is being deployed anew in the same pods");
         self.again = SOON;
@@ -65,6 +70,17 @@ impl Step<'_> {
                 self.again = self.again.min(SOON);
                 return;
             }
+            Preflight::Failed(check, why) => {
+                self.said.progressing("Preflight", "a pod of the new revision checks again whether it can run");
+                self.said.degraded(
+                    "PreflightFailed",
+                    format!("{why}; the job runs on as it was, and a new preflight pod tries again"),
+                );
+                if since(world.now, check.created) > PREFLIGHT_PAUSE {
+                    self.actions.push(remove(&check));
+                }
+                return self.run(deployed);
+            }
             Preflight::Refused(why) => {
                 self.said.not_ready("PreflightRefused", why.clone());
                 self.said.degraded("PreflightRefused", format!("{why}; the job runs on as it was: mend the spec"));
@@ -103,7 +119,13 @@ impl Step<'_> {
         };
         match &check.ended {
             Some((0, _)) => Preflight::Passed,
-            Some((_, said)) => Preflight::Refused(refusal(said)),
+            Some((REFUSED, said)) => Preflight::Refused(refusal(said)),
+            // Storage that does not answer, an eviction, a kill: that says nothing about the spec.
+            Some((code, said)) => {
+                let words = refusal(said);
+                let words = if words.is_empty() { format!("exit code {code}") } else { words };
+                Preflight::Failed(check.clone(), format!("the preflight could not be carried out: {words}"))
+            }
             None if since(world.now, check.created) > millis(self.upgrade_wishes().deadline) => {
                 let why = check.stuck.clone().unwrap_or_else(|| "it does not end".to_owned());
                 Preflight::Refused(format!("the preflight pod did not answer in time: {why}"))
@@ -212,6 +234,7 @@ enum Preflight {
     Passed,
     Waits(String),
     Refused(String),
+    Failed(TaskView, String),
 }
 
 fn remove(task: &TaskView) -> Action {

@@ -295,6 +295,34 @@ pub struct Memory {
     pub status_written: Option<Timestamp>,
 }
 
+impl Memory {
+    /// What is remembered once a plan was made: `self` is what is remembered now, `before` what the plan was made from,
+    /// `after` what it remembers.
+    ///
+    /// What came of calls in the meantime is newer. A call that the plan only begins is left out: whoever carries it out
+    /// remembers it, so that a plan that fails before it does not leave a call that nobody makes.
+    #[must_use]
+    pub fn followed_by(&self, before: &Memory, mut after: Memory, actions: &[Action]) -> Memory {
+        for (kind, record) in &self.calls {
+            let is_news = before.calls.get(kind) != Some(record);
+            if let Some(kept) = after.calls.get_mut(kind)
+                && is_news
+                && kept.key == record.key
+            {
+                *kept = record.clone();
+            }
+        }
+        for action in actions {
+            let Action::Call(call) = action else { continue };
+            let is_known = before.calls.get(&call.kind()).is_some_and(|known| known.key == call.key());
+            if !is_known {
+                after.calls.remove(&call.kind());
+            }
+        }
+        after
+    }
+}
+
 /// A call to the control API.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {

@@ -26,7 +26,7 @@ use crate::build::task::{build_check_pod, build_delete_pod};
 use crate::build::{
     build_config_map, build_disruption_budget, build_network_policy, build_service, build_stateful_set,
 };
-use crate::lifecycle::{Action, Deployment, Memory, Notice, Plan, World};
+use crate::lifecycle::{Action, Deployment, Notice, Plan, World};
 use crate::names::{APPLIED, Component, FINALIZER, Job, MANAGER};
 
 /// How often the status of a job that runs is written if nothing but its checkpoints changed.
@@ -89,7 +89,7 @@ impl ActError {
 pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan: Plan) -> Result<bool, ActError> {
     let job = &world.job;
     let Plan { support, deployment, actions, notices, restarted, status, memory, again: _ } = plan;
-    remember(context, job, &world.memory, memory);
+    context.with(&job.uid, |kept| kept.memory = kept.memory.followed_by(&world.memory, memory, &actions));
     for (reason, count) in &restarted {
         context.metrics.restarted(&job.namespace, &job.name, reason, *count);
     }
@@ -138,22 +138,6 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
         sent |= write_status(context, object, &world, status).await?;
     }
     worked.map(|()| sent)
-}
-
-/// Keeps what the plan remembers. What came of calls while it was made is newer.
-fn remember(context: &Context, job: &Job, before: &Memory, mut after: Memory) {
-    context.with(&job.uid, |memory| {
-        for (kind, record) in &memory.memory.calls {
-            let is_news = before.calls.get(kind) != Some(record);
-            if let Some(kept) = after.calls.get_mut(kind)
-                && is_news
-                && kept.key == record.key
-            {
-                *kept = record.clone();
-            }
-        }
-        memory.memory = after;
-    });
 }
 
 async fn apply_support(context: &Context, job: &Job) -> Result<bool, ActError> {
