@@ -62,6 +62,13 @@ impl Election {
     /// What to do after the Lease was read at `now`.
     pub fn observe(&mut self, lease: Option<Seen>, now: Instant) -> Move {
         let Some(lease) = lease else {
+            // Somebody removed it: whoever held it may lead on until it would have been over.
+            if let Some((seen, at)) = &self.watched
+                && !seen.holder.is_empty()
+                && now.duration_since(*at) < seen.duration.max(DURATION)
+            {
+                return Move::Wait;
+            }
             self.watched = None;
             return Move::Create;
         };
@@ -152,6 +159,18 @@ mod tests {
         assert_eq!(election.leads(start + DURATION * 2), None, "not before the write succeeded");
         election.written(start + DURATION * 2, 5);
         assert_eq!(election.leads(start + DURATION * 2), Some(5));
+    }
+
+    #[test]
+    fn a_lease_that_is_removed_does_not_make_two_leaders() {
+        let start = Instant::now();
+        let mut election = Election::new("b".into());
+        assert_eq!(election.observe(seen("a", "1", 4), start), Move::Wait);
+        assert_eq!(election.observe(None, start + DURATION - Duration::from_millis(1)), Move::Wait);
+        assert_eq!(election.observe(None, start + DURATION), Move::Create);
+        let mut holder = Election::new("a".into());
+        holder.written(start, 4);
+        assert_eq!(holder.observe(None, start + Duration::from_secs(4)), Move::Create, "its own is made anew at once");
     }
 
     #[test]
