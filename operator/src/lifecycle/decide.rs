@@ -79,6 +79,14 @@ impl<'w> Step<'w> {
             // What runs already is looked after all the same.
             self.said.degraded("NameConflict", words);
         }
+        if let Some(why) = &world.unreadable {
+            self.said.health_unknown = true;
+            let way_out =
+                "run the operator that wrote it, or remove the StatefulSet: the job goes on from its checkpoint";
+            self.said.held_back("RecordUnreadable", format!("{why}: {way_out}"));
+            self.again = UNHEARD;
+            return;
+        }
         if world.strangers > 0 && world.pods.is_empty() {
             self.said.state(JobState::Pending);
             self.said.progressing("WaitingForOldPods", "pods of an earlier job with this name are still there");
@@ -110,7 +118,7 @@ impl<'w> Step<'w> {
         let running = world.desired_state == DesiredState::Running;
         let notes =
             Notes { spec: wanted.spec.clone(), unproven_since: running.then_some(world.now), ..Notes::default() };
-        self.deploy(wanted.numbered(self.number(0), None), 1, i32::from(running), notes);
+        self.deploy(wanted.numbered(self.first_number(wanted), None), 1, i32::from(running), notes);
         self.said.state(if running { JobState::Starting } else { JobState::Suspended });
         if running {
             self.said.progressing("Creating", "the runtime pods are being created");
@@ -341,6 +349,15 @@ impl<'w> Step<'w> {
         let image = resolved.image.clone().unwrap_or_else(|| self.world.default_image.clone());
         let config = deployed.config.clone();
         self.deployment = Some(Deployment { config, resolved, image, serial: deployed.serial, replicas, notes });
+    }
+
+    /// The number of a job of which nothing is deployed. If it was before, the journal refuses lower numbers; and a look
+    /// that failed after its ConfigMap goes on with the same.
+    fn first_number(&self, wanted: &Wanted) -> u64 {
+        let highest = self.world.highest;
+        let same = config_name(&self.world.job, &wanted.numbered(highest, None));
+        let is_there = highest >= self.number(0) && self.world.configs.contains(&same);
+        if is_there { highest } else { self.number(highest) }
     }
 
     /// The next number above `current`.

@@ -34,6 +34,10 @@ pub struct World {
     pub wanted: Result<Wanted, Vec<Invalid>>,
     /// An object with one of the job's names that is not the job's.
     pub conflict: Option<String>,
+    /// Why the record of the StatefulSet that is there cannot be used; then nothing counts as deployed.
+    pub unreadable: Option<String>,
+    /// Where nothing is deployed: the highest number in its ConfigMaps, which outlive a StatefulSet.
+    pub highest: u64,
     /// Pods of an earlier job with this name.
     pub strangers: usize,
     /// The StatefulSet, if it is there.

@@ -132,7 +132,7 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
     let interval =
         world.wanted.as_ref().ok().map(|wanted| Duration::from_millis(wanted.resolved.checkpoint.interval.as_millis()));
     context.metrics.job(&job.namespace, &job.name, &status, interval);
-    // A job that is gone has no status. One whose name is taken was woken above and says so then, not "Creating" now and then.
+    // A job that is gone has no status. One whose name is taken was woken above and says so then.
     let is_taken = matches!(worked, Err(ActError::Apply(ApplyError::Foreign { .. })));
     if !is_taken && (world.deleting.is_none() || world.finalizer) {
         sent |= write_status(context, object, &world, status).await?;

@@ -83,10 +83,19 @@ pub async fn observe(context: &Context, object: &StreamJob) -> Result<World, Obs
     workers.sort_by(|a, b| a.name.cmp(&b.name));
     let checks: Vec<TaskView> = of(Component::Check).map(|pod| task_view(pod)).collect();
     let deletion = of(Component::Delete).map(|pod| task_view(pod)).next();
-    let deployed = match &ours {
-        Some(found) => Some(deployed(context, &job, found).await?),
-        None => None,
+    let (deployed, unreadable) = match &ours {
+        Some(found) => match deployed(context, &job, found).await {
+            Ok(deployed) => (Some(deployed), None),
+            Err(ObserveError::Record(error)) => (None, Some(error.to_string())),
+            Err(error) => return Err(error),
+        },
+        None => (None, None),
     };
+    let configs = configs(context, &job);
+    let mut highest = 0;
+    for config in configs.iter().filter(|_| deployed.is_none()) {
+        highest = resolved(context, &job, config).await?.map_or(0, |found| found.revision_number).max(highest);
+    }
     let stable = match deployed.as_ref().and_then(|deployed| deployed.notes.stable.as_ref()) {
         Some(stable) if deployed.as_ref().is_some_and(|deployed| deployed.config != stable.config) => {
             resolved(context, &job, &stable.config).await?
@@ -125,10 +134,12 @@ pub async fn observe(context: &Context, object: &StreamJob) -> Result<World, Obs
         deletion_policy: object.spec.deletion_policy.unwrap_or_default(),
         wanted,
         conflict,
+        unreadable,
+        highest,
         strangers: strangers + usize::from(has_predecessor),
         deployed,
         stable,
-        configs: configs(context, &job),
+        configs,
         pods: workers,
         node,
         not_admitted,

@@ -48,6 +48,8 @@ impl Sim {
             deletion_policy: DeletionPolicy::Retain,
             wanted: Err(Vec::new()),
             conflict: None,
+            unreadable: None,
+            highest: 0,
             strangers: 0,
             deployed: None,
             stable: None,

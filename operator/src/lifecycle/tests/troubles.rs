@@ -1,6 +1,7 @@
 //! Changes that meet trouble: what is in the way passes, and the change is still made, once.
 
 use serde_json::json;
+use weir_api::spec::DeletionPolicy;
 
 use super::sim::{Sim, at};
 use crate::lifecycle::*;
@@ -105,4 +106,41 @@ fn a_call_is_remembered_when_it_is_made_not_when_it_is_planned() {
     assert_eq!(next.calls.get(&CallKind::Checkpoint), Some(&done), "what came of it meanwhile is newer");
     let again = [Action::Call(Call::Checkpoint { nonce: 7 })];
     assert_eq!(now.followed_by(&now, now.clone(), &again), now, "asked again is not begun");
+}
+
+#[test]
+fn a_job_whose_stateful_set_was_removed_goes_on_above_the_number_it_had() {
+    let mut sim = running();
+    sim.edit(json!({ "desiredState": "Suspended" }));
+    sim.settle();
+    sim.edit(json!({ "desiredState": "Running" }));
+    sim.settle();
+    assert_eq!(sim.world.deployed.as_ref().unwrap().number, 6);
+    sim.world.deployed = None;
+    sim.world.stable = None;
+    sim.world.pods.clear();
+    sim.world.generation = 1;
+    sim.world.highest = 6;
+    let again = decide(&sim.world).deployment.unwrap();
+    assert_eq!(again.resolved.revision_number, 6, "the same job keeps its number");
+    assert!(sim.world.configs.contains(&again.config), "and makes no ConfigMap at every try");
+    sim.edit(json!({ "args": { "events": 5 } }));
+    let other = decide(&sim.world).deployment.unwrap();
+    assert_eq!(other.resolved.revision_number, 7, "the journal refuses a lower one, and an equal one is another job's");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_said_changes_nothing_and_keeps_no_job_from_going() {
+    let mut sim = running();
+    sim.world.deployed = None;
+    sim.world.unreadable = Some("it has format 2".into());
+    let plan = sim.look();
+    assert!(plan.deployment.is_none() && plan.actions.is_empty() && !plan.support, "{plan:?}");
+    assert_eq!(sim.condition("Ready"), ("False".into(), "RecordUnreadable".into()));
+    sim.world.finalizer = true;
+    sim.world.deletion_policy = DeletionPolicy::Delete;
+    sim.world.deleting = Some(sim.world.now);
+    sim.pass(601);
+    let plan = sim.look();
+    assert!(plan.actions.contains(&Action::SetFinalizer(false)), "{plan:?}");
 }
