@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weir_api::ResolvedJob;
 use weir_api::resolved::ResolvedUpgrade;
 use weir_api::status::JobState;
 
@@ -173,7 +174,10 @@ impl Step<'_> {
             ended: None,
             ..deployed.notes.clone()
         };
-        self.deploy(renumbered(resolved, self.number(deployed.number)), deployed.serial, 1, notes);
+        // It was consumed when the stable revision began. The journal knows only the last one that was: if the revision that is
+        // left had another, this one would be obeyed again, and the job would start over from where it once began.
+        let back = ResolvedJob { restore_from: None, ..renumbered(resolved, self.number(deployed.number)) };
+        self.deploy(back, deployed.serial, 1, notes);
         self.again = SOON;
         true
     }

@@ -3,6 +3,9 @@
 //! **Order.** The journal goes last, and its newest entry last of all: as long as anything is left, the place says whose it
 //! is, so an interrupted deletion can be gone on with by its owner and by nobody else. A job that was not stopped is not
 //! harmed by half of it either: its own journal still fences it, and once that is gone nothing it appends counts.
+//!
+//! **Whose it is** is asked again before every call that deletes: a deletion may take minutes, and somebody else may adopt
+//! the job, or begin one of his own where the journal was, while it is under way.
 
 use weir_protocol::journal::Owner;
 use weir_protocol::layout;
@@ -42,6 +45,9 @@ pub enum DeleteError {
     /// Whose it is cannot be told.
     #[error("whose job the storage holds cannot be told")]
     Journal(#[source] JournalError),
+    /// New objects came as fast as they were removed.
+    #[error("something still writes below the job's prefix: end the job's processes first")]
+    StillWritten,
     /// The store failed in the middle; the same deletion goes on where this one ended.
     #[error("{folder} cannot be removed")]
     Store {
@@ -59,6 +65,7 @@ impl DeleteError {
         match self {
             Self::ForeignOwner { .. } => false,
             Self::Journal(error) => error.retry() == Retry::Yes,
+            Self::StillWritten => true,
             Self::Store { source, .. } => source.can_retry(),
         }
     }
@@ -68,21 +75,20 @@ impl DeleteError {
 /// is cleared too: that is what an interrupted deletion leaves at the latest.
 ///
 /// # Errors
-/// When the job is somebody else's, or the store fails; what is gone by then stays gone.
+/// When the job is somebody else's, something still writes it, or the store fails; what is gone by then stays gone.
 pub async fn delete_job(objects: &dyn ObjectStore, owner: &Owner) -> Result<Deleted, DeleteError> {
-    if let Some(newest) = read_newest(objects).await.map_err(DeleteError::Journal)?
-        && newest.head.owner != *owner
-    {
-        return Err(DeleteError::ForeignOwner { found: newest.head.owner, requested: owner.clone() });
-    }
+    check_owner(objects, owner).await?;
     let mut deleted = Deleted::default();
     let uploads = objects.abort_uploads(layout::RUNS).await;
     deleted.uploads = uploads.map_err(|source| DeleteError::Store { folder: layout::RUNS, source })? as u64;
-    for _ in 0..MOST_PASSES {
-        let removed = clear_all(objects).await?;
+    for pass in 1..=MOST_PASSES {
+        let removed = clear_all(objects, owner).await?;
         deleted.objects += removed;
         if removed == 0 {
             break;
+        }
+        if pass == MOST_PASSES {
+            return Err(DeleteError::StillWritten);
         }
     }
     let kept = objects.list(layout::SAVEPOINTS, None).await;
@@ -90,18 +96,29 @@ pub async fn delete_job(objects: &dyn ObjectStore, owner: &Owner) -> Result<Dele
     Ok(deleted)
 }
 
-async fn clear_all(objects: &dyn ObjectStore) -> Result<u64, DeleteError> {
+/// Refuses to touch what is somebody else's by now.
+async fn check_owner(objects: &dyn ObjectStore, owner: &Owner) -> Result<(), DeleteError> {
+    match read_newest(objects).await.map_err(DeleteError::Journal)? {
+        Some(newest) if newest.head.owner != *owner => {
+            Err(DeleteError::ForeignOwner { found: newest.head.owner, requested: owner.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn clear_all(objects: &dyn ObjectStore, owner: &Owner) -> Result<u64, DeleteError> {
     let mut removed = 0;
     for folder in [layout::RUNS, layout::MANIFESTS, PROBES] {
-        removed += clear(objects, folder, BATCH, false).await?;
+        removed += clear(objects, owner, folder, BATCH, false).await?;
     }
     // Names count down: the oldest entry lists last. One at a time, so that never a newer one goes first.
-    removed += clear(objects, layout::JOURNAL, 1, true).await?;
+    removed += clear(objects, owner, layout::JOURNAL, 1, true).await?;
     Ok(removed)
 }
 
 async fn clear(
     objects: &dyn ObjectStore,
+    owner: &Owner,
     folder: &'static str,
     batch: usize,
     from_the_end: bool,
@@ -113,6 +130,7 @@ async fn clear(
         keys.reverse();
     }
     for some in keys.chunks(batch) {
+        check_owner(objects, owner).await?;
         objects.delete(some).await.map_err(failed)?;
     }
     Ok(keys.len() as u64)

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use weir_api::ResolvedJob;
 use weir_cluster::{CheckpointSummary, JobCommand, JobState, PreviewError, Reply, SavepointSummary, preview};
 use weir_control::{Control, Refusal, v1};
+use weir_protocol::layout;
 
 use super::answer::{self, About};
 use super::face::Face;
@@ -90,12 +91,12 @@ impl Control for Api {
         if face.is_redeploying() {
             return Err(Refusal::Unavailable("another revision is being deployed: ask again".to_owned()));
         }
-        if let Some(settled) = settled(&face) {
-            return Ok(settled);
-        }
         let savepoint = (!request.savepoint.is_empty()).then_some(request.savepoint);
         savepoint.as_deref().map_or(Ok(()), check_name)?;
-        let timeout = limit(request.timeout_ms);
+        if let Some(settled) = settled(&face) {
+            return self.check_savepoint(&face, savepoint.as_deref()).await.map(|()| settled);
+        }
+        let (timeout, wanted) = (limit(request.timeout_ms), savepoint.clone());
         match ask_run(&face, |reply| JobCommand::Stop { savepoint, timeout, reply }).await {
             Ok(stopped) => Ok(v1::StopResponse {
                 state: v1::JobState::Stopped.into(),
@@ -103,7 +104,10 @@ impl Control for Api {
                 with_final_checkpoint: stopped.with_final_checkpoint,
             }),
             // It may have got to an end of its own meanwhile.
-            Err(refused) => settled(&face).ok_or(refused),
+            Err(refused) => {
+                let settled = settled(&face).ok_or(refused)?;
+                self.check_savepoint(&face, wanted.as_deref()).await.map(|()| settled)
+            }
         }
     }
 
@@ -152,6 +156,21 @@ impl Api {
 
     async fn ask(&self, ask: Ask) -> Result<(), Refusal> {
         self.asks.send(ask).await.map_err(|_| Refusal::Unavailable("the process is ending".to_owned()))
+    }
+
+    /// A settled job takes no savepoint any more: one that is asked for must be there.
+    async fn check_savepoint(&self, face: &Face, savepoint: Option<&str>) -> Result<(), Refusal> {
+        let Some(name) = savepoint else { return Ok(()) };
+        let options = self.starter.options(&face.told).await;
+        let options = options.map_err(|refusal| Refusal::Unavailable(refusal.to_string()))?;
+        match options.objects.get(&layout::savepoint_manifest_key(name)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Err(Refusal::Precondition(format!(
+                "the job is {} already, and there is no savepoint {name}: start it again to take one",
+                face.status().state.name()
+            ))),
+            Err(error) => Err(Refusal::Unavailable(chain(&error))),
+        }
     }
 
     /// What would be refused after the job that runs is stopped, is refused before.

@@ -4,7 +4,8 @@
 //! its ConfigMap said before. The mark of a fenced pod keeps a zombie, whose kubelet restarts it again and again, from
 //! claiming the job back from its successor: only another pod may.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use weir_api::ResolvedJob;
@@ -107,11 +108,14 @@ fn is_same_job(one: &ResolvedJob, other: &ResolvedJob) -> bool {
     (&one.namespace, &one.name, &one.owner) == (&other.namespace, &other.name, &other.owner)
 }
 
-/// Whole or not at all.
+/// Whole or not at all, also if the node goes down: the disk of a pod that is fenced may come back with it.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]

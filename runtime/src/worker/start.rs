@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use weir_api::ResolvedJob;
 use weir_cluster::status::{JobStatus, StorageStatus};
 use weir_cluster::{
-    GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, ProcessMemory, RunOptions, preview, run_job,
+    GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, ProcessMemory, RestoreFromError, RunOptions, preview,
+    run_job,
 };
 use weir_protocol::Millis;
 use weir_protocol::journal::{Owner, RevisionRule, StartRefusal};
@@ -161,7 +162,8 @@ fn of_error(error: &StartError) -> Option<Ended> {
             Some(Ended::Fenced { why: text(error), for_good: false })
         }
         StartError::Preview(error) if error.can_retry() => None,
-        StartError::Preview(PreviewError::Journal(_)) => failed(),
+        // The job's own journal: what the store refuses has nothing to do with what `restoreFrom` says.
+        StartError::Preview(PreviewError::Journal(_) | PreviewError::RestoreFrom(RestoreFromError::Own(_))) => failed(),
         StartError::Preview(_) => refused(),
         StartError::Run(error) => match error {
             JobError::Storage(
@@ -174,6 +176,7 @@ fn of_error(error: &StartError) -> Option<Ended> {
             ) => None,
             JobError::Storage(ProbeError::NoConditionalCreate { .. } | ProbeError::Inconsistent { .. }) => refused(),
             JobError::RestoreFrom(error) if error.can_retry() => None,
+            JobError::RestoreFrom(RestoreFromError::Own(_)) => failed(),
             JobError::Journal(error) if error.retry() == Retry::Yes => None,
             JobError::Connector { source, .. } if source.transient => None,
             JobError::Graph(_)

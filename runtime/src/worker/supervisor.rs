@@ -124,7 +124,11 @@ impl Supervisor {
                     Ask::Cancel => return Next::Leave(Leaving::Cancelled),
                     Ask::Redeploy(Redeploy { job, timeout: _, reply }) => {
                         let told = self.faces.borrow().told.clone();
-                        if job.revision_number <= told.revision_number {
+                        if let Some(refusal) = refuse_beside(&job, &told) {
+                            let _ = reply.send(Err(refusal));
+                            continue;
+                        }
+                        if job.revision_number == told.revision_number {
                             let _ = reply.send(self.running_already(&job, true));
                             continue;
                         }
@@ -165,11 +169,17 @@ impl Supervisor {
     }
 
     fn begin(&self, job: Arc<ResolvedJob>, before: Arc<JobStatus>) -> JoinHandle<Ended> {
+        // At once, not when the run has its threads: until then the run before would answer for this one.
+        self.faces.send_replace(Arc::new(Face { before: before.clone(), ..first_face(&job) }));
         let (faces, shown) = (self.faces.clone(), job.clone());
         let show = move |begun: Begun| {
             let Begun { commands, status, metrics, waits } = begun;
-            let (told, runs, before) = (shown.clone(), shown.clone(), before.clone());
-            faces.send_replace(Arc::new(Face { told, runs, commands, status, before, waits, metrics }));
+            let (runs, before) = (shown.clone(), before.clone());
+            faces.send_modify(|face| {
+                // Another job may have been asked for since the attempt before this one.
+                let told = face.told.clone();
+                *face = Arc::new(Face { told, runs, commands, status, before, waits, metrics });
+            });
         };
         tracing::info!(job = %job.name, graph = job.job, revision = job.revision_number, slots = job.slots, "starting");
         tokio::spawn(self.starter.clone().run(job, show))
@@ -233,9 +243,8 @@ impl Supervisor {
             }
             Ask::Redeploy(Redeploy { job, timeout, reply }) => {
                 let told = course.next.as_ref().unwrap_or(runs);
-                if job.revision_number < told.revision_number {
-                    let reason = format!("revision {} was asked for meanwhile", told.revision_number);
-                    let _ = reply.send(Err(Refusal::Precondition(reason)));
+                if let Some(refusal) = refuse_beside(&job, told) {
+                    let _ = reply.send(Err(refusal));
                 } else if job.revision_number == told.revision_number {
                     let is_up = course.next.is_none() && course.waiting.replies.is_empty();
                     match is_up && self.has_come_up() {
@@ -261,8 +270,9 @@ impl Supervisor {
         std::mem::take(&mut course.waiting).refuse(&superseded);
         course.waiting.replies.push(reply);
         self.keep(&job);
+        // In one step: an attempt to start may show itself at this moment.
+        self.faces.send_modify(|face| *face = Arc::new(Face { told: job.clone(), ..(**face).clone() }));
         let face = self.faces.borrow().clone();
-        self.faces.send_replace(Arc::new(Face { told: job.clone(), ..(*face).clone() }));
         course.next = Some(job);
         let (stopped, answered) = oneshot::channel();
         course.stopping = Some(answered);
@@ -286,6 +296,8 @@ impl Supervisor {
 
     /// Answers who waits for the redeployment, once it runs.
     fn answer_redeployed(&self, course: &mut Course) {
+        // Who asks again and again must not pile up.
+        course.waiting.replies.retain(|reply| !reply.is_closed());
         if course.next.is_some() || !self.has_come_up() {
             return;
         }
@@ -322,6 +334,10 @@ impl Supervisor {
 
     /// What follows from a run's end.
     fn conclude(&mut self, ended: Ended, mut course: Course) -> Next {
+        if let Ended::Fenced { for_good: true, .. } = &ended {
+            // Also if it was asked to go: a container whose probe failed begins again in this very pod.
+            self.local.mark_fenced();
+        }
         if course.leaving.is_some() {
             course.waiting.refuse(&Refusal::Unavailable("the process is ending".to_owned()));
             // Whatever the run said last, the process was asked to go.
@@ -341,11 +357,8 @@ impl Supervisor {
                 Next::Idle
             }
             (Ended::Cancelled, None) => Next::Leave(Leaving::Cancelled),
-            (Ended::Fenced { why, for_good }, _) => {
+            (Ended::Fenced { why, for_good: _ }, _) => {
                 course.waiting.refuse(&Refusal::Failed(why.clone()));
-                if for_good {
-                    self.local.mark_fenced();
-                }
                 Next::Leave(Leaving::Fenced(why))
             }
             (Ended::Refused(why), _) => {
@@ -369,6 +382,17 @@ impl Supervisor {
     fn status(&self) -> JobStatus {
         self.faces.borrow().status()
     }
+}
+
+/// Why `job` can neither follow `told` nor be the same: calls that were allowed one by one may have raced each other.
+fn refuse_beside(job: &ResolvedJob, told: &ResolvedJob) -> Option<Refusal> {
+    let number = told.revision_number;
+    if job.revision_number < number {
+        return Some(Refusal::Precondition(format!("revision {number} was asked for meanwhile")));
+    }
+    let is_other = job.revision_number == number && job.revision() != told.revision();
+    is_other
+        .then(|| Refusal::Precondition(format!("another job is revision {number} already: give this one a higher one")))
 }
 
 /// The first status of a process that has not begun anything.
