@@ -35,7 +35,7 @@ const APPLIED: &[&str] = &["create", "get", "list", "patch", "watch"];
 
 /// In every namespace whose jobs the operator runs.
 pub const WATCHED: &[Rule] = &[
-    rule("weir.dev", "streamjobs", &["get", "list", "patch", "watch"], "read jobs; patch the finalizer"),
+    rule("weir.dev", "streamjobs", &["list", "patch", "watch"], "read jobs; patch the finalizer"),
     rule("weir.dev", "streamjobs/status", &["patch"], "write what was seen"),
     rule("weir.dev", "streamjobs/finalizers", &["update"], "own objects where owner references are checked"),
     rule("apps", "statefulsets", APPLIED, "the runtime pods' owner"),

@@ -44,7 +44,7 @@ created under new names and are collected with their owner.
 {{- define "weir.jobRules" -}}
 - apiGroups: [weir.dev]
   resources: [streamjobs]
-  verbs: [get, list, patch, watch]
+  verbs: [list, patch, watch]
 - apiGroups: [weir.dev]
   resources: [streamjobs/status]
   verbs: [patch]

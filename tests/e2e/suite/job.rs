@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, IMAGE};
+use crate::cluster::{Cluster, IMAGE, SYSTEM};
 use crate::command::{Answer, eventually};
 use crate::ledger::Verdict;
 
@@ -145,6 +145,15 @@ impl<'a> Job<'a> {
     pub fn kill_pod(&self) {
         let answer = self.kubectl(&["delete", "pod", &format!("{}-0", self.name), "--grace-period=0", "--force"]);
         assert!(answer.ok, "{}{}", answer.out, answer.err);
+    }
+
+    /// Has the operator's pod replaced, and waits until its successor has seen more checkpoints: of the same pod and generation.
+    pub fn await_next_operator(&self) {
+        let identity = || (self.pod()["metadata"]["uid"].clone(), self.cluster.ledger.generation(self.namespace));
+        let (before, checkpoint) = (identity(), self.await_checkpoint_above(0));
+        self.cluster.must(&["-n", SYSTEM, "delete", "pods", "-l", "app.kubernetes.io/instance=weir", "--wait=true"]);
+        self.await_checkpoint_above(checkpoint + 1);
+        assert_eq!(identity(), before, "another operator restarted the job");
     }
 
     /// The oracle's word on its book.

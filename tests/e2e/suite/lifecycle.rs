@@ -6,7 +6,8 @@ use crate::cluster::Cluster;
 use crate::command::eventually;
 use crate::job::{Job, PATIENCE};
 
-/// It runs, and says so: state, checkpoints, columns; nothing but a restricted pod.
+/// It runs, and says so: state, checkpoints, columns; nothing but a restricted pod. Another operator in the old one's place
+/// leaves it alone, and applies again what somebody takes its mark from.
 pub fn runs(cluster: &Cluster) {
     let job = Job::ledger(cluster, "runs", None);
     job.apply();
@@ -25,6 +26,16 @@ pub fn runs(cluster: &Cluster) {
     let pod = job.pod();
     assert_eq!(pod["spec"]["automountServiceAccountToken"], Value::Bool(false), "{}", pod["spec"]);
     println!("  checkpoint {first} and then {second}");
+    job.await_next_operator();
+    for kind in ["service", "poddisruptionbudget", "networkpolicy"] {
+        let what = format!("{kind}/ledger");
+        let answer = job.kubectl(&["annotate", &what, "weir.dev/applied-"]);
+        assert!(answer.ok, "{}", answer.err);
+        eventually(&format!("the {kind} is applied again"), PATIENCE, || {
+            let found = job.kubectl(&["get", &what, "-o", r"jsonpath={.metadata.annotations.weir\.dev/applied}"]).out;
+            if found.trim().is_empty() { Err("its mark is missing".to_owned()) } else { Ok(()) }
+        });
+    }
     job.clean_up();
 }
 
