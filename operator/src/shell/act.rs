@@ -75,7 +75,8 @@ impl ActError {
 
     fn source_of_call(&self) -> Option<&kube::Error> {
         match self {
-            ActError::Apply(ApplyError::Call { source, .. }) | ActError::Call { source, .. } => Some(source),
+            ActError::Call { source, .. } => Some(source),
+            ActError::Apply(ApplyError::Call { source, .. }) => Some(source),
             ActError::Certificate(IssuerError::Keep(ApplyError::Call { source, .. })) => Some(source),
             ActError::Apply(_) | ActError::Certificate(_) | ActError::NotLeading => None,
         }
@@ -243,11 +244,11 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
             create(&api, &pod).await.map(drop).map_err(|error| counted(context, error))
         }
         Action::DeletePod { name, uid, force } => {
-            let mut params = DeleteParams::default();
-            params.preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
-            if force {
-                params.grace_period_seconds = Some(0);
-            }
+            let params = DeleteParams {
+                preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
+                grace_period_seconds: force.then_some(0),
+                ..DeleteParams::default()
+            };
             let api: Api<Pod> = Api::namespaced(client, &job.namespace);
             gone(context, &format!("pod {name}"), api.delete(&name, &params).await.map(drop))
         }

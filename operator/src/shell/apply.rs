@@ -38,7 +38,7 @@ pub enum ApplyError {
         name: String,
         /// Why not.
         #[source]
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
 }
 
@@ -130,7 +130,7 @@ async fn own_fields<K: Ours>(api: &Api<K>, name: &str, seen: Option<String>) -> 
 
 fn failed<K: Ours>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApplyError {
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
-    move |source| ApplyError::Call { verb, kind, name, source }
+    move |source| ApplyError::Call { verb, kind, name, source: Box::new(source) }
 }
 
 fn hash<K: Serialize>(desired: &K) -> String {

@@ -1,6 +1,8 @@
 //! Who may speak to whom: a job's process answers the operator's certificate and nobody else's, and the operator speaks
 //! to the job that it means and to no other.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::sync::Arc;
 use std::time::SystemTime;
 

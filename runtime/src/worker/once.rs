@@ -9,10 +9,13 @@ use weir_control::Refusal;
 
 type Answer<T> = Option<Result<T, Refusal>>;
 
+/// What was asked under a number, and where its answer comes.
+type Asked<T> = (u64, watch::Receiver<Answer<T>>);
+
 /// The last request of one kind.
 #[derive(Debug, Clone)]
 pub(crate) struct Once<T> {
-    last: Arc<Mutex<Option<(u64, watch::Receiver<Answer<T>>)>>>,
+    last: Arc<Mutex<Option<Asked<T>>>>,
 }
 
 impl<T> Default for Once<T> {

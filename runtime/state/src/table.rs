@@ -170,8 +170,7 @@ impl HeapMeter {
     /// Counts what a sample of entries was found to hold, from time to time, where entries change in the hands of users.
     pub(crate) fn observe(&mut self, sample: impl Iterator<Item = usize>) {
         let (count, sum) = sample.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
-        if count > 0 {
-            let mean = sum / count;
+        if let Some(mean) = usize::checked_div(sum, count) {
             self.average = if self.average == 0 { mean } else { (self.average * 7 + mean) / 8 };
         }
     }

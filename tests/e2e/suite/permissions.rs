@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, SYSTEM};
 
+/// Verbs, API group, resources and namespaces.
+type Denied = (&'static [&'static str], &'static str, &'static [&'static str], &'static [&'static str]);
+
 /// What must be denied: verbs, group, resources, and where (a tenant's namespace, the operator's own, everywhere).
-const DENIED: &[(&[&str], &str, &[&str], &[&str])] = &[
+const DENIED: &[Denied] = &[
     (
         &["get", "list", "watch", "update", "patch", "delete", "deletecollection"],
         "",

@@ -154,8 +154,10 @@ fn promtool_reads_every_expression_of_the_dashboard() {
 /// The words that the Weir operator's code says in conditions and events, found by how they are said.
 #[test]
 fn the_runbook_has_every_reason_that_the_operator_says() {
-    let said = Regex::new(r#"(?:degraded|held_back|not_ready|progressing|tell|warn|give_up)\((?:\s*deployed,)?\s*"([A-Z]\w+)""#)
-        .unwrap();
+    let said = Regex::new(
+        r#"(?:degraded|held_back|not_ready|progressing|tell|warn|give_up)\((?:\s*deployed,)?\s*"([A-Z]\w+)""#,
+    )
+    .unwrap();
     let title = Regex::new(r#"Reason::\w+(?: \| Reason::\w+)* => "(\w+)""#).unwrap();
     let mut words = BTreeSet::new();
     for source in sources(&repository("operator/src")) {

@@ -303,7 +303,7 @@ fn an_operator_that_forgets_everything_at_any_step_comes_to_the_same_end() {
         assert_eq!(sim.state(), JobState::Running, "forgotten at {forget_at}");
         let deployed = sim.world.deployed.as_ref().unwrap();
         assert_eq!((deployed.number, deployed.notes.unproven_since), (4, None), "forgotten at {forget_at}");
-        assert_eq!(sim.world.configs, [deployed.config.clone()], "forgotten at {forget_at}");
+        assert_eq!(sim.world.configs, std::slice::from_ref(&deployed.config), "forgotten at {forget_at}");
         assert!(sim.world.checks.is_empty(), "forgotten at {forget_at}");
         assert_eq!(sim.world.status.restarts, Some(0), "forgotten at {forget_at}");
     }

@@ -141,7 +141,7 @@ impl Sim {
     }
 
     pub fn pass(&mut self, seconds: i64) {
-        self.world.now = self.world.now + jiff::SignedDuration::from_secs(seconds);
+        self.world.now += jiff::SignedDuration::from_secs(seconds);
     }
 
     fn deploy(&mut self, mut deployment: Deployment) {

@@ -32,7 +32,7 @@ fn copy_of(store: &MemoryStore) -> MemoryStore {
 }
 
 fn keys(store: &MemoryStore) -> Vec<String> {
-    store.objects().into_iter().map(|(key, _)| key).collect()
+    store.objects().into_keys().collect()
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {

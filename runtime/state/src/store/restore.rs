@@ -372,8 +372,9 @@ fn obtain_all<'a>(
     let slots = Slots::default();
     let mut work = tokio::task::JoinSet::new();
     let mut expected = 0;
-    for (object, local) in files.cloned() {
+    for (object, local) in files {
         expected += 1;
+        let (object, local) = (object.clone(), local.clone());
         let (tx, slots, objects) = (tx.clone(), slots.clone(), Arc::clone(&config.objects));
         let file = async move {
             let _ = tx.send(obtain(&*objects, &object, &local, is_here, &slots).await);
