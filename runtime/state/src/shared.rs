@@ -137,8 +137,8 @@ impl Shared {
     /// Bytes that the cache may take now: what changes leave.
     fn clean_budget(&self) -> usize {
         let MemoryBudget { total, write, .. } = self.budget;
-        let left = total.saturating_sub(self.write_bytes.load(Ordering::Relaxed)).max(total.saturating_sub(write));
-        of(left, &self.squeezed_clean)
+        let changes = self.write_bytes.load(Ordering::Relaxed).min(write);
+        of(total.saturating_sub(changes), &self.squeezed_clean)
     }
 
     pub(crate) fn squeeze(&self, squeeze: Squeeze) {

@@ -160,8 +160,7 @@ impl HeapMeter {
     #[inline]
     pub(crate) fn note(&mut self, measure: impl FnOnce() -> usize) {
         if self.countdown == 0 {
-            let measured = measure();
-            self.average = if self.average == 0 { measured } else { (self.average * 7 + measured) / 8 };
+            self.learn(measure());
             self.countdown = SAMPLE_EVERY;
         }
         self.countdown -= 1;
@@ -171,8 +170,12 @@ impl HeapMeter {
     pub(crate) fn observe(&mut self, sample: impl Iterator<Item = usize>) {
         let (count, sum) = sample.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         if let Some(mean) = usize::checked_div(sum, count) {
-            self.average = if self.average == 0 { mean } else { (self.average * 7 + mean) / 8 };
+            self.learn(mean);
         }
+    }
+
+    fn learn(&mut self, measured: usize) {
+        self.average = if self.average == 0 { measured } else { (self.average * 7 + measured) / 8 };
     }
 
     /// Estimated heap bytes of `entries` entries.

@@ -49,24 +49,19 @@ impl Governor {
     /// What follows from the process taking `used` bytes.
     pub(super) fn judge(&mut self, used: u64) -> Squeeze {
         let above = |percent: u64| u128::from(used) * 100 > u128::from(self.limit) * u128::from(percent);
-        let shrunk = |permille: u32| permille * SHRINKS_TO / 1000;
-        let grown = |permille: u32| (permille + GROWS_BY).min(1000);
+        let next = |permille: u32, shrinks_at: u64| {
+            if above(shrinks_at) {
+                permille * SHRINKS_TO / 1000
+            } else if above(RECOVERS) {
+                permille
+            } else {
+                (permille + GROWS_BY).min(1000)
+            }
+        };
         let Squeeze { write, clean, .. } = self.squeeze;
         self.squeeze = Squeeze {
-            clean: if above(CACHE_SHRINKS) {
-                shrunk(clean)
-            } else if above(RECOVERS) {
-                clean
-            } else {
-                grown(clean)
-            },
-            write: if above(CHANGES_SPILL) {
-                shrunk(write).max(LEAST_WRITE)
-            } else if above(RECOVERS) {
-                write
-            } else {
-                grown(write)
-            },
+            clean: next(clean, CACHE_SHRINKS),
+            write: next(write, CHANGES_SPILL).max(LEAST_WRITE),
             full: above(SOURCES_PAUSE),
         };
         self.squeeze
