@@ -1,13 +1,14 @@
 //! What checkpoints cost in bytes and requests: bytes that MinIO received over bytes that changed, requests per
 //! checkpoint, and what lies in the bucket over what is live.
 //!
-//! Values do not compress. A twentieth of the state changes between two checkpoints. What is counted begins with the
-//! checkpoint that names a new base and ends with the one that names the third after it.
+//! Values do not compress. A twentieth of the state changes between two checkpoints. What is uploaded is counted from the
+//! checkpoint by which bases have replaced the whole state once, until they have done so three times more; what lies in
+//! the bucket, from the beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use weir_protocol::RunKind;
 
 use crate::bucket::LOOK;
@@ -26,7 +27,8 @@ const INTERVAL_MS: f64 = 1000.0;
 const LEAST_INTERVAL_MS: f64 = 300.0;
 /// One key in so many changes between two checkpoints.
 const SHARE: u64 = 20;
-const BASES: usize = 3;
+/// How often bases replace the whole state while it is counted.
+const BASES: f64 = 3.0;
 const LIMIT: Duration = Duration::from_secs(1200);
 /// Always the same keys, or all in turn.
 const CASES: [(&str, u64); 2] = [("hot keys", SHARE), ("uniform keys", 1)];
@@ -77,7 +79,7 @@ fn at(ctx: &Context, case: &str, share: u64) -> Result<Vec<Figure>> {
     ];
     let facts = |figure: Figure| {
         let figure =
-            figure.with("checkpoints", checkpoints).with("bases", seen.bases.len()).with("changed_bytes", changed);
+            figure.with("checkpoints", checkpoints).with("base_files", seen.bases.len()).with("changed_bytes", changed);
         figure.with("state_bytes", live).with("seconds", seen.seconds).with("base_bytes", bases)
     };
     Ok(figures.into_iter().map(facts).collect())
@@ -87,7 +89,7 @@ fn at(ctx: &Context, case: &str, share: u64) -> Result<Vec<Figure>> {
 struct Seen {
     /// Records read, by checkpoint.
     positions: BTreeMap<u64, u64>,
-    /// Length of each base that was uploaded meanwhile.
+    /// Length of each file of a base that was uploaded meanwhile.
     bases: BTreeMap<String, u64>,
     traffic: Traffic,
     sizes: Vec<u64>,
@@ -107,16 +109,16 @@ fn observe(job: &mut StateJob, server: &Minio, interval_ms: f64) -> Result<Seen>
     job.job.set("checkpoint", "interval", format!("{}ms", interval_ms as u64));
     job.job.set("args", "rate", ((job.size.keys / SHARE) as f64 * 1e3 / interval_ms).max(1.0) as u64);
     let mut running = job.start()?;
-    let mut seen = Seen::default();
-    let (mut start, mut own): (Option<Traffic>, Own) = (None, Own::default());
-    let (mut known, mut newest_seen): (Option<BTreeSet<String>>, u64) = (None, 0);
+    let (mut seen, live) = (Seen::default(), job.size.bytes_of(job.size.keys));
+    // Traffic up to the beginning, and the looks' own part in it.
+    let mut start: Option<(Traffic, Own)> = None;
+    let (mut own, mut known, mut newest_seen, mut replaced) = (Own::default(), None, 0, 0);
     let mut began = Instant::now();
-    while seen.bases.len() < BASES {
-        ensure!(began.elapsed() < LIMIT, "only {} bases after {LIMIT:?}", seen.bases.len());
+    while (seen.bases.values().sum::<u64>() as f64) < BASES * live as f64 {
+        ensure!(began.elapsed() < LIMIT, "not enough bases within {LIMIT:?}");
         std::thread::sleep(LOOK / 4);
         running.check_alive()?;
-        let before = server.traffic()?;
-        let asked = own;
+        let (before, asked) = (server.traffic()?, own);
         let Some(history) = job.bucket.history()? else { continue };
         // A listing, the newest entry, and the manifests that it names.
         own.gets += 1.0 + history.checkpoints.len() as f64;
@@ -127,30 +129,28 @@ fn observe(job: &mut StateJob, server: &Minio, interval_ms: f64) -> Result<Seen>
         if id == last {
             continue;
         }
-        let bases: BTreeMap<String, u64> = manifest
-            .chain
-            .iter()
-            .filter(|run| run.kind == RunKind::Base)
-            .map(|run| (run.object.key.clone(), run.object.length))
-            .collect();
-        let known = known.get_or_insert_with(|| bases.keys().cloned().collect());
-        let new = bases.into_iter().filter(|(key, _)| known.insert(key.clone()));
-        if start.is_none() {
-            if new.count() > 0 {
-                (start, began) = (Some(before), Instant::now());
-                own = Own { gets: own.gets - asked.gets, lists: own.lists - asked.lists };
-                seen.positions.insert(id, position(&manifest));
-            }
-            continue;
-        }
-        ensure!(id == last + 1, "checkpoint {} came and went unseen, or was aborted", last + 1);
-        seen.bases.extend(new);
-        seen.positions.insert(id, position(&manifest));
-        seen.traffic = since(&before, start.as_ref().context("it has begun")?, &asked);
+        let files = manifest.chain.iter().filter(|run| run.kind == RunKind::Base).map(|run| &run.object);
+        let bases: BTreeMap<String, u64> = files.map(|object| (object.key.clone(), object.length)).collect();
+        let known: &mut BTreeSet<String> = known.get_or_insert_with(|| bases.keys().cloned().collect());
+        let new: Vec<_> = bases.into_iter().filter(|(key, _)| known.insert(key.clone())).collect();
         let bytes: u64 = job.bucket.objects()?.values().sum();
         // A listing has room for a thousand, and there are never so many.
         own.lists += 1.0;
         seen.most = seen.most.max(bytes);
+        let Some((traffic, asked_before)) = &start else {
+            replaced += new.iter().map(|(_, length)| length).sum::<u64>();
+            if replaced >= live {
+                start = Some((before, asked));
+                began = Instant::now();
+                seen.positions.insert(id, position(&manifest));
+            }
+            continue;
+        };
+        ensure!(id == last + 1, "checkpoint {} came and went unseen, or was aborted", last + 1);
+        seen.bases.extend(new);
+        seen.positions.insert(id, position(&manifest));
+        let own = Own { gets: asked.gets - asked_before.gets, lists: asked.lists - asked_before.lists };
+        seen.traffic = since(&before, traffic, &own);
         seen.sizes.push(bytes);
     }
     seen.seconds = began.elapsed().as_secs_f64();

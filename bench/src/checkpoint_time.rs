@@ -127,8 +127,11 @@ type Seen = BTreeMap<u64, (Manifest, Option<i64>)>;
 
 /// Milliseconds from trigger to journal entry of all but the first one, without those during which a base may have been under way.
 fn clean(seen: &Seen) -> impl Iterator<Item = f64> {
-    let bases: Vec<(u64, u64)> = seen.values().filter_map(|(manifest, _)| base_of(manifest)).collect();
-    let clean = seen.values().skip(1).filter(move |(manifest, _)| !during_a_base(manifest, &bases, seen));
+    let bases = bases_of(seen);
+    let clean = seen.values().skip(1).filter(move |(manifest, _)| {
+        let id = manifest.checkpoint.0;
+        !bases.iter().any(|(epoch, named)| (epoch + 1..=*named).contains(&id))
+    });
     clean.filter_map(|(manifest, appeared)| Some(((*appeared)? - trigger_us(manifest)?) as f64 / 1e3))
 }
 
@@ -142,18 +145,15 @@ fn trigger_us(manifest: &Manifest) -> Option<i64> {
     manifest.timeline.first().map(|subtask| subtask.trigger_at_us)
 }
 
-/// The epoch of the base that the chain begins with, and the checkpoint that says so.
-fn base_of(manifest: &Manifest) -> Option<(u64, u64)> {
-    let base = manifest.chain.iter().find(|run| run.kind == RunKind::Base)?;
-    Some((base.epoch.0, manifest.checkpoint.0))
-}
-
-/// True if a base may have been under way: after its epoch, until a manifest begins with it.
-fn during_a_base(manifest: &Manifest, bases: &[(u64, u64)], seen: &Seen) -> bool {
-    let id = manifest.checkpoint.0;
-    bases.iter().any(|(epoch, _)| {
-        let named = bases.iter().filter(|(other, _)| other == epoch).map(|(_, checkpoint)| *checkpoint).min();
-        let first_seen = seen.keys().next().copied();
-        *epoch < id && named.is_some_and(|named| id <= named && first_seen != Some(named))
-    })
+/// The epoch of every base that came meanwhile, and the checkpoint that first named it: between them it was under way.
+fn bases_of(seen: &Seen) -> BTreeMap<u64, u64> {
+    let mut bases = BTreeMap::new();
+    for (manifest, _) in seen.values() {
+        for base in manifest.chain.iter().filter(|run| run.kind == RunKind::Base) {
+            bases.entry(base.epoch.0).or_insert(manifest.checkpoint.0);
+        }
+    }
+    let first = seen.keys().next().copied();
+    bases.retain(|_, named| Some(*named) != first);
+    bases
 }

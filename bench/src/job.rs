@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
-use weir_cluster::{JobOutcome, PlainMemory, ProcessMemory, RunOptions, run_job};
+use weir::OwnMemory;
+use weir_cluster::{JobOutcome, ProcessMemory, RunOptions, run_job};
 use weir_engine::batch::Batch;
 use weir_engine::graph::Graph;
 use weir_engine::record::Record;
@@ -58,7 +59,7 @@ pub fn run(plan: &JobPlan, dir: &Path, graph: impl Fn(&Graph) + Send + Sync + 's
             graph(&builder);
             builder.finish().map_err(|errors| format!("{errors:?}"))
         });
-        let memory: Arc<dyn ProcessMemory> = Arc::new(PlainMemory);
+        let memory: Arc<dyn ProcessMemory> = Arc::new(OwnMemory);
         let options = RunOptions { memory: Some(memory), ..RunOptions::new(job, factory, objects, dir.join("work")) };
         let (_commands, requests) = tokio::sync::mpsc::channel(1);
         let (status, _watch) = tokio::sync::watch::channel(Default::default());

@@ -24,8 +24,8 @@ const GIGABYTES: f64 = 1.0;
 const VALUE_BYTES: u64 = 1000;
 const MEMORY: u64 = 1 << 30;
 const LEAST_MEMORY: u64 = 256 << 20;
-/// The runs outweigh the live state by so much when the process is killed; at 2 there is a base.
-const CHAIN: f64 = 1.75;
+/// The runs outweigh the live state by so much when the process is killed; at 2.25 there is a base.
+const CHAIN: f64 = 2.0;
 const LIMIT: Duration = Duration::from_secs(1800);
 /// How long a restarted job is watched.
 const WATCHED: Duration = Duration::from_secs(15);

@@ -130,6 +130,7 @@ mod worker;
 
 pub use args::{ArgDefault, ArgInfo, ArgValue, Args};
 pub use jobs::{JobError, JobInfo, Jobs, JobsError};
+pub use memory::OwnMemory;
 
 pub use weir_engine::sink::{Handle, Prepare, Sink, SinkCommitter, SinkContext, SinkWriter};
 pub use weir_engine::source::{ConnectorError, Position, Progress, Source, SplitId, SplitReader};

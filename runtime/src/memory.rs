@@ -39,9 +39,10 @@ fn set_decay(millis: isize) {
 #[cfg(not(feature = "jemalloc"))]
 pub(crate) fn configure() {}
 
-/// The memory of a process whose allocator is [`ALLOCATOR`], or the program's own.
+/// The memory of this process, whose allocator is this crate's unless the program brings its own: what a program hands
+/// over that runs jobs by `weir_cluster` itself, so that `worker.memory` is kept.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OwnMemory;
+pub struct OwnMemory;
 
 impl ProcessMemory for OwnMemory {
     #[cfg(feature = "jemalloc")]

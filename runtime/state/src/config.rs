@@ -131,8 +131,13 @@ pub struct StoreConfig {
     pub objects: Arc<dyn ObjectStore>,
     /// Where uploads and downloads run; must have time and I/O drivers and more than the calling thread.
     pub runtime: tokio::runtime::Handle,
-    /// A base is written when the runs are this many times as large as the live state.
+    /// A base is written when the runs are this many times as large as the live state. What is uploaded per byte that changes grows
+    /// with `1 + 1 / factor`, what lies in the bucket with `1 + factor + 1 / base_parts`.
     pub base_factor: f64,
+    /// The key groups are divided into so many parts, each with a base of its own.
+    pub base_parts: usize,
+    /// Parts are rewritten together, as one base, while they hold fewer bytes of live state than this.
+    pub base_part_bytes: u64,
     /// A base is written when there are more runs than this.
     pub base_max_runs: usize,
     /// Runs that outweigh this are never fewer than a base; below it bases wait.
@@ -167,7 +172,9 @@ impl StoreConfig {
             generation,
             objects,
             runtime,
-            base_factor: 2.0,
+            base_factor: 2.25,
+            base_parts: 4,
+            base_part_bytes: 4 << 20,
             base_max_runs: 256,
             base_min_bytes: 1 << 20,
             max_file_bytes: 256 << 20,

@@ -9,6 +9,7 @@ mod build;
 mod encoded;
 mod keep;
 mod ledger;
+mod parts;
 mod restore;
 mod upload;
 
@@ -31,7 +32,8 @@ use crate::shared::{Shared, Squeeze};
 use base::Ownership;
 use build::BuilderMessage;
 use keep::KeeperMessage;
-use ledger::{BasePolicy, Ledger};
+use ledger::Ledger;
+use parts::BasePolicy;
 
 /// Called once with what an epoch came to.
 pub type Done = Box<dyn FnOnce(Result<EpochResult, StateError>) + Send>;
@@ -167,6 +169,7 @@ impl WorkerStore {
                 factor: config.base_factor,
                 max_runs: config.base_max_runs,
                 min_bytes: config.base_min_bytes,
+                part_bytes: config.base_part_bytes,
                 from_live_state: config.defects.base_from_live_state,
             },
         );
@@ -253,7 +256,12 @@ impl WorkerStore {
     /// Says that the checkpoint of `epoch` exists: its journal entry is written. Starts a base when one is due, and lets go of local
     /// files that no checkpoint from now on needs.
     pub fn acknowledge(&self, epoch: CheckpointId) {
-        let acknowledged = self.inner.ledger.lock().acknowledge(epoch);
+        let acknowledged = {
+            let mut ledger = self.inner.ledger.lock();
+            // By now every subtask has said which key groups it owns.
+            ledger.divide(|| self.inner.ownership.lock().parts(self.inner.config.base_parts));
+            ledger.acknowledge(epoch)
+        };
         if !acknowledged.unneeded.is_empty() {
             let _ = self.inner.keeper.send(KeeperMessage::Delete(acknowledged.unneeded));
         }

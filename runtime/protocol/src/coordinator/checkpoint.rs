@@ -225,7 +225,7 @@ impl Coordinator {
     /// Deletes what nothing names, while the store's confirmation of the reign is fresh.
     pub(super) fn delete(&mut self, out: &mut Vec<Action>) {
         if self.reign.is_confirmed_now() && self.stage != Stage::Left {
-            let keys = self.retirement.begin_delete();
+            let keys = self.retirement.begin_delete(self.config.manifests_together);
             if !keys.is_empty() {
                 out.push(Action::DeleteObjects(keys));
             }

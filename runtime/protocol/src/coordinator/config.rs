@@ -50,6 +50,8 @@ pub struct CoordinatorConfig {
     pub head_poll_ms: u64,
     /// The newest journal entries kept.
     pub journal_keep: u64,
+    /// Manifests that nothing needs any more are deleted so many at a time.
+    pub manifests_together: usize,
 }
 
 impl Default for CoordinatorConfig {
@@ -65,6 +67,7 @@ impl Default for CoordinatorConfig {
             restart: RestartPolicy::default(),
             head_poll_ms: 15_000,
             journal_keep: crate::journal::machine::DEFAULT_KEEP,
+            manifests_together: 4,
         }
     }
 }

@@ -90,7 +90,9 @@ impl Retirement {
     }
 
     /// The next objects to delete, at most [`DELETE_BATCH`]; empty while a deletion is under way.
-    pub fn begin_delete(&mut self) -> Vec<String> {
+    ///
+    /// Manifests are few bytes and would be a request each: they wait until so many can go `together`, or until a run goes.
+    pub fn begin_delete(&mut self, together: usize) -> Vec<String> {
         let mut named = BTreeSet::new();
         for live in self.live.values() {
             let Objects::Known(objects) = &live.objects else { return Vec::new() };
@@ -102,6 +104,9 @@ impl Retirement {
         }
         let keys: Vec<String> =
             self.candidates.iter().filter(|key| !named.contains(key)).take(DELETE_BATCH).cloned().collect();
+        if keys.len() < together && keys.iter().all(|key| layout::parse_manifest_key(key).is_some()) {
+            return Vec::new();
+        }
         self.deleting = !keys.is_empty();
         keys
     }

@@ -1,4 +1,4 @@
-//! Bases: one acknowledged chain's files merged into a single sorted image that replaces them.
+//! Bases: one acknowledged chain's files merged into a sorted image of some key groups that replaces them there.
 //!
 //! The files are ingested into a temporary database, read through in order and written out again: newest values only, without
 //! tombstones, without what has expired, without what this worker does not own. A base begins with range tombstones over what
@@ -17,7 +17,7 @@ use crate::past::{Direction, Past};
 use crate::rocks::{Purpose, Rocks, file_options};
 use crate::run_buffer::{key_head, split_head};
 use crate::sst::{RunWriter, WrittenFile};
-use crate::store::ledger::BasePlan;
+use crate::store::parts::BasePlan;
 use crate::store::restore::{fetch_missing, mend};
 use crate::store::{Inner, upload};
 use crate::value::split_expiry;
@@ -42,21 +42,39 @@ impl Ownership {
         operator.broadcasts |= subtask == 0;
     }
 
-    /// The key groups of every state that this worker owns, as ranges in order.
-    fn of_states(&self, states: &[StateInfo], off_by_one: bool) -> BTreeMap<StateId, Vec<KeyGroupRange>> {
-        let mut owned = BTreeMap::new();
-        for state in states {
-            let Some(operator) = self.operators.get(&state.operator) else { continue };
-            let broadcast = u32::from(KeyGroup::BROADCAST.0);
-            let ranges = match state.kind {
-                StateKind::Broadcast if operator.broadcasts => vec![KeyGroupRange::new(broadcast, broadcast + 1)],
-                StateKind::Broadcast => Vec::new(),
-                _ => merge_ranges(&operator.ranges, off_by_one),
-            };
-            owned.insert(state.id, ranges);
-        }
-        owned
+    /// The owned key groups in so many ranges of about the same size, as many as there are groups at most.
+    pub(crate) fn parts(&self, count: usize) -> Vec<KeyGroupRange> {
+        let ranges: BTreeSet<_> =
+            self.operators.values().flat_map(|operator| operator.ranges.iter().copied()).collect();
+        let groups: Vec<_> = merge_ranges(&ranges, false).into_iter().flat_map(KeyGroupRange::groups).collect();
+        let parts = groups.chunks(groups.len().div_ceil(count.max(1)).max(1));
+        let range = |part: &[KeyGroup]| Some(KeyGroupRange::new(part.first()?.0.into(), u32::from(part.last()?.0) + 1));
+        parts.filter_map(range).collect()
     }
+
+    /// The key groups within `within` of every state that this worker owns, as ranges in order; none for a state of which it owns nothing
+    /// there.
+    fn of_states(&self, states: &[StateInfo], within: KeyGroupRange, off_by_one: bool) -> Vec<Owned> {
+        let owned = |state: &StateInfo| {
+            let is_broadcast = state.kind == StateKind::Broadcast;
+            let ranges = match self.operators.get(&state.operator) {
+                None => Vec::new(),
+                Some(operator) if is_broadcast && operator.broadcasts => vec![KeyGroupRange::BROADCAST],
+                Some(_) if is_broadcast => Vec::new(),
+                Some(operator) => merge_ranges(&operator.ranges, off_by_one),
+            };
+            let ranges = ranges.into_iter().map(|range| range.intersection(within)).filter(|range| !range.is_empty());
+            Owned { state: state.id, is_broadcast, ranges: ranges.collect() }
+        };
+        states.iter().map(owned).collect()
+    }
+}
+
+/// What of a state is to be in a base.
+struct Owned {
+    state: StateId,
+    is_broadcast: bool,
+    ranges: Vec<KeyGroupRange>,
 }
 
 /// Joins ranges that touch.
@@ -78,11 +96,8 @@ fn merge_ranges(ranges: &BTreeSet<KeyGroupRange>, off_by_one: bool) -> Vec<KeyGr
 
 /// The parts of the stored key space that are owned, as `start..end` byte ranges in order: one per key group range if all states
 /// agree on them, else one per key group and state.
-fn owned_spans(owned: &BTreeMap<StateId, Vec<KeyGroupRange>>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let keyed: BTreeSet<_> = owned
-        .values()
-        .filter(|ranges| ranges.first().is_some_and(|range| range.start < u32::from(KeyGroup::BROADCAST.0)))
-        .collect();
+fn owned_spans(owned: &[Owned]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let keyed: BTreeSet<_> = owned.iter().filter(|owned| !owned.is_broadcast).map(|owned| &owned.ranges).collect();
     let head = |group: u32, state: StateId| match u16::try_from(group) {
         Ok(group) => key_head(KeyGroup(group), state).to_vec(),
         Err(_) => vec![u8::MAX; 5],
@@ -93,18 +108,12 @@ fn owned_spans(owned: &BTreeMap<StateId, Vec<KeyGroupRange>>) -> Vec<(Vec<u8>, V
         let ranges = keyed.into_iter().flatten();
         spans.extend(ranges.map(|range| (head(range.start, StateId(0)), head(range.end_exclusive, StateId(0)))));
     }
-    for (state, ranges) in owned {
-        for range in ranges {
-            if all_agree && range.start < u32::from(KeyGroup::BROADCAST.0) {
-                continue;
-            }
-            // Ids stay below `u16::MAX`, so there is a next one.
-            spans.extend(
-                range
-                    .groups()
-                    .map(|group| (key_head(group, *state).to_vec(), key_head(group, StateId(state.0 + 1)).to_vec())),
-            );
-        }
+    for Owned { state, ranges, .. } in owned.iter().filter(|owned| owned.is_broadcast || !all_agree) {
+        // Ids stay below `u16::MAX`, so there is a next one.
+        let groups = ranges.iter().flat_map(|range| range.groups());
+        spans.extend(
+            groups.map(|group| (key_head(group, *state).to_vec(), key_head(group, StateId(state.0 + 1)).to_vec())),
+        );
     }
     spans.sort();
     spans
@@ -118,7 +127,7 @@ pub(super) fn start(inner: &Arc<Inner>, plan: BasePlan) {
         let epoch = plan.epoch;
         match build(&shared, plan) {
             Ok(files) => {
-                let files = shared.ledger.lock().base_built(epoch, files);
+                let files = shared.ledger.lock().base_built(files);
                 shared.bases_built.fetch_add(1, Ordering::Relaxed);
                 files.into_iter().for_each(|file| upload::start(&shared, file.run.object.key, file.local));
             }
@@ -162,17 +171,13 @@ fn build_in(inner: &Inner, plan: &BasePlan, scratch: &Path) -> Result<Vec<Writte
     rocks.ingest(&files, &scratch.join("links"))?;
     let states = inner.schema.lock().states();
     let off_by_one = inner.config.defects.range_end_off_by_one;
-    let owned = inner.ownership.lock().of_states(&states, off_by_one);
+    let owned = inner.ownership.lock().of_states(&states, plan.groups, off_by_one);
     let now = inner.shared.clock.load(Ordering::Relaxed);
     write(inner, &rocks, &owned, now)
 }
 
-fn write(
-    inner: &Inner,
-    merged: &dyn Past,
-    owned: &BTreeMap<StateId, Vec<KeyGroupRange>>,
-    now: i64,
-) -> Result<Vec<WrittenFile>, StateError> {
+fn write(inner: &Inner, merged: &dyn Past, owned: &[Owned], now: i64) -> Result<Vec<WrittenFile>, StateError> {
+    let ranges: BTreeMap<_, _> = owned.iter().map(|owned| (owned.state, &owned.ranges)).collect();
     let options = file_options(&inner.config.tuning);
     let mut names = inner.file_names.base();
     let mut writer = RunWriter::new(&options, inner.config.max_file_bytes, || names.next_name());
@@ -184,7 +189,7 @@ fn write(
                 return Err(StateError::ShutDown);
             }
             let is_owned = split_head(key).is_some_and(|(group, state, _)| {
-                owned.get(&state).is_some_and(|ranges| ranges.iter().any(|range| range.contains(group)))
+                ranges.get(&state).is_some_and(|ranges| ranges.iter().any(|range| range.contains(group)))
             });
             let is_over = split_expiry(value).is_ok_and(|(expiry, _)| expiry.is_over(now));
             if !is_owned || is_over {
@@ -201,4 +206,45 @@ fn write(
         writer.hide(&hidden_from, &end)?;
     }
     writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(id: u16, operator: &OperatorId) -> StateInfo {
+        StateInfo {
+            id: StateId(id),
+            operator: operator.clone(),
+            name: "held".to_owned(),
+            kind: StateKind::Value,
+            key_type: String::new(),
+            value_type: String::new(),
+            user_key_type: None,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn a_base_hides_nothing_of_a_state_whose_key_groups_are_another_workers() {
+        let [wide, narrow, elsewhere] = ["wide", "narrow", "elsewhere"].map(|name| OperatorId(name.into()));
+        let mut ownership = Ownership::default();
+        ownership.add(&wide, 0, KeyGroupRange::new(0, 4));
+        ownership.add(&narrow, 0, KeyGroupRange::new(0, 2));
+        let states = [state(1, &wide), state(2, &narrow), state(3, &elsewhere)];
+        let owned = ownership.of_states(&states, KeyGroupRange::new(2, 4), false);
+        let group = |group, state| key_head(KeyGroup(group), StateId(state)).to_vec();
+        assert_eq!(owned_spans(&owned), [(group(2, 1), group(2, 2)), (group(3, 1), group(3, 2))]);
+    }
+
+    #[test]
+    fn parts_are_ranges_of_what_is_owned() {
+        let mut ownership = Ownership::default();
+        ownership.add(&OperatorId("a".into()), 0, KeyGroupRange::new(10, 20));
+        ownership.add(&OperatorId("a".into()), 2, KeyGroupRange::new(40, 50));
+        let parts = ownership.parts(4);
+        assert_eq!(parts, [(10, 15), (15, 20), (40, 45), (45, 50)].map(|(start, end)| KeyGroupRange::new(start, end)));
+        assert_eq!(ownership.parts(100).len(), 20, "no part without a key group");
+        assert_eq!(Ownership::default().parts(4), []);
+    }
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_protocol::{CheckpointId, ObjectRef, RunKind, RunRef, WorkerIndex};
+use weir_protocol::{CheckpointId, KeyGroupRange, ObjectRef, RunKind, RunRef, WorkerIndex};
 
 use crate::backend::SealedSubtask;
 use crate::error::StateError;
 use crate::layers::SealedPart;
 use crate::sst::WrittenFile;
+use crate::store::parts::{BasePlan, BasePolicy, Cut, Parts};
 use crate::store::{Done, EpochResult};
 
 /// Layers that are to become one run.
@@ -69,26 +70,8 @@ pub(crate) struct Acknowledged {
     pub(crate) base: Option<BasePlan>,
 }
 
-/// A base to be built.
-#[derive(Debug)]
-pub(crate) struct BasePlan {
-    pub(crate) epoch: CheckpointId,
-    /// What it is made of, in chain order, and where that is.
-    pub(crate) files: Vec<(ObjectRef, PathBuf)>,
-}
-
-/// When a base is due.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BasePolicy {
-    pub(crate) factor: f64,
-    pub(crate) max_runs: usize,
-    pub(crate) min_bytes: u64,
-    pub(crate) from_live_state: bool,
-}
-
 pub(crate) struct Ledger {
     worker: WorkerIndex,
-    policy: BasePolicy,
     sequence: u64,
     jobs: BTreeMap<u64, Job>,
     files: Vec<ChainFile>,
@@ -99,10 +82,11 @@ pub(crate) struct Ledger {
     results: BTreeMap<CheckpointId, u64>,
     retired: Vec<Retired>,
     disowned: Vec<ObjectRef>,
-    base_running: bool,
-    base: Option<(CheckpointId, Vec<ChainFile>)>,
-    /// Bytes of live state added since the last base, estimated.
-    growth: i64,
+    parts: Parts,
+    /// The base that is being built or uploaded.
+    cut: Option<Cut>,
+    /// Its files, once they are written.
+    base: Option<Vec<ChainFile>>,
     uploaded_bytes: u64,
     written_entries: u64,
     build: Duration,
@@ -114,7 +98,6 @@ impl Ledger {
     pub(crate) fn new(worker: WorkerIndex, policy: BasePolicy) -> Self {
         Self {
             worker,
-            policy,
             sequence: 0,
             jobs: BTreeMap::new(),
             files: Vec::new(),
@@ -123,9 +106,9 @@ impl Ledger {
             results: BTreeMap::new(),
             retired: Vec::new(),
             disowned: Vec::new(),
-            base_running: false,
+            parts: Parts::new(policy),
+            cut: None,
             base: None,
-            growth: 0,
             uploaded_bytes: 0,
             written_entries: 0,
             build: Duration::ZERO,
@@ -138,6 +121,12 @@ impl Ledger {
     pub(crate) fn restore(&mut self, chain: Vec<(RunRef, PathBuf)>) {
         let file = |(run, local)| ChainFile { run, local, sequence: 0, named: true, backend: None, uploaded: true };
         self.files = chain.into_iter().map(file).collect();
+        self.parts.restored(self.files.iter().map(|file| &file.run));
+    }
+
+    /// Says into which parts the key groups are divided, each with a base of its own; only the first call counts.
+    pub(crate) fn divide(&mut self, parts: impl FnOnce() -> Vec<KeyGroupRange>) {
+        self.parts.divide(parts);
     }
 
     /// Opens an epoch that `expected` subtasks will submit to.
@@ -233,9 +222,11 @@ impl Ledger {
         self.order();
     }
 
-    /// Brings the chain into epoch order; files without a name come last.
+    /// Brings the chain into epoch order; files without a name come last. A base comes after the last run that it contains, because
+    /// it hides whatever comes before it in its key groups.
     fn order(&mut self) {
-        self.files.sort_by_key(|file| (!file.named, file.run.epoch, file.sequence));
+        let is_base = |file: &ChainFile| file.run.kind == RunKind::Base;
+        self.files.sort_by_key(|file| (!file.named, file.run.epoch, is_base(file), file.sequence));
     }
 
     /// Takes a run that was written; returns its files, to be uploaded.
@@ -252,7 +243,7 @@ impl Ledger {
         let first = self.jobs.keys().next().copied();
         assert_eq!(first, Some(sequence), "runs are built in the order of their numbers");
         let Some(Job { epoch, backend }) = self.jobs.remove(&sequence) else { return Vec::new() };
-        self.growth += growth;
+        self.parts.grow(growth);
         self.build += build;
         let files: Vec<_> = files
             .into_iter()
@@ -289,7 +280,7 @@ impl Ledger {
 
     /// Notes that an object is durable in the store.
     pub(crate) fn uploaded(&mut self, key: &str, took: Duration) {
-        let base = self.base.iter_mut().flat_map(|(_, files)| files);
+        let base = self.base.iter_mut().flatten();
         for file in self.files.iter_mut().chain(base).filter(|file| file.run.object.key == key && !file.uploaded) {
             file.uploaded = true;
             self.uploaded_bytes += file.run.object.length;
@@ -298,35 +289,36 @@ impl Ledger {
         self.replace_by_base();
     }
 
-    /// Takes a base that was written; returns its files, to be uploaded. It replaces what it contains once it is durable.
-    pub(crate) fn base_built(&mut self, epoch: CheckpointId, files: Vec<WrittenFile>) -> Vec<ChainFile> {
+    /// Takes the base that was written; returns its files, to be uploaded. It replaces what it contains once it is durable.
+    pub(crate) fn base_built(&mut self, files: Vec<WrittenFile>) -> Vec<ChainFile> {
+        let Some(Cut { epoch, .. }) = self.cut else { return Vec::new() };
         let newest = self.files.iter().filter(|file| file.named && file.run.epoch <= epoch);
         let sequence = newest.map(|file| file.sequence).max().unwrap_or(0);
         let files: Vec<_> =
             files.into_iter().map(|file| self.chain_file(file, RunKind::Base, Some(epoch), sequence, None)).collect();
-        self.base = Some((epoch, files.clone()));
+        self.base = Some(files.clone());
         self.replace_by_base();
         files
     }
 
     /// Notes that a base will not be finished.
     pub(crate) fn base_failed(&mut self) {
-        self.base_running = false;
+        self.cut = None;
     }
 
     fn replace_by_base(&mut self) {
-        let Some((epoch, files)) = self.base.take_if(|(_, files)| files.iter().all(|file| file.uploaded)) else {
-            return;
-        };
+        let Some(files) = self.base.take_if(|files| files.iter().all(|file| file.uploaded)) else { return };
+        let Some(cut) = self.cut.take() else { return };
+        self.parts.cut(&cut, files.iter().map(|file| file.run.object.length).sum());
+        self.files.extend(files);
         self.version += 1;
-        let (replaced, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.files).into_iter().partition(|file| file.named && file.run.epoch <= epoch);
+        let parts = &self.parts;
+        let (needed, replaced): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.files).into_iter().partition(|file| !file.named || parts.need(&file.run));
         let version = self.version;
         self.retired.extend(replaced.into_iter().map(|file| Retired { file, version }));
-        self.files = files.into_iter().chain(kept).collect();
+        self.files = needed;
         self.order();
-        self.base_running = false;
-        self.growth = 0;
     }
 
     /// Makes every open and later epoch fail: changes were lost that a later checkpoint would need.
@@ -401,21 +393,20 @@ impl Ledger {
     }
 
     fn plan_base(&mut self, epoch: CheckpointId) -> Option<BasePlan> {
-        let BasePolicy { factor, max_runs, min_bytes, from_live_state } = self.policy;
-        let files: Vec<_> = self.files.iter().filter(|file| file.named && file.run.epoch <= epoch).collect();
-        let bytes = |kind: RunKind| -> u64 {
-            files.iter().filter(|file| file.run.kind == kind).map(|file| file.run.object.length).sum()
-        };
-        let runs = files.iter().filter(|file| file.run.kind == RunKind::Run).count();
-        let live = bytes(RunKind::Base).saturating_add_signed(self.growth) as f64;
-        let outweigh = bytes(RunKind::Run) as f64 > (live * factor).max(min_bytes as f64);
-        if self.base_running || !(outweigh || runs > max_runs) {
+        if self.cut.is_some() {
             return None;
         }
-        self.base_running = true;
-        let contained = |file: &&ChainFile| from_live_state || (file.named && file.run.epoch <= epoch);
+        let acknowledged = |file: &&ChainFile| file.named && file.run.epoch <= epoch;
+        let cut = self.parts.due(epoch, self.files.iter().filter(acknowledged).map(|file| &file.run))?;
+        let contained = |file: &&ChainFile| {
+            let live = self.parts.policy().from_live_state;
+            live || (acknowledged(file) && self.parts.need_within(&file.run, cut.groups))
+        };
         let place = |file: &ChainFile| (file.run.object.clone(), file.local.clone());
-        Some(BasePlan { epoch, files: self.files.iter().filter(contained).map(place).collect() })
+        let files = self.files.iter().filter(contained).map(place).collect();
+        let plan = BasePlan { epoch, groups: cut.groups, files };
+        self.cut = Some(cut);
+        Some(plan)
     }
 
     /// Objects that no later chain of this worker names.
@@ -423,24 +414,21 @@ impl Ledger {
         std::mem::take(&mut self.disowned)
     }
 
-    /// All files in the order they must be ingested, and the number up to which this is everything.
+    /// All files in the order they must be ingested, which is the chain's, and the number up to which this is everything.
     pub(crate) fn everything_built(&self) -> (Vec<PathBuf>, u64) {
-        let mut files: Vec<_> = self.files.iter().collect();
-        // Restored files have number 0 and stay in chain order; a base replaces what is numbered up to it.
-        files.sort_by_key(|file| (file.run.kind == RunKind::Run && file.sequence > 0, file.sequence));
         let pending = self.jobs.keys().next().map(|first| first - 1);
-        (files.into_iter().map(|file| file.local.clone()).collect(), pending.unwrap_or(self.sequence))
+        (self.files.iter().map(|file| file.local.clone()).collect(), pending.unwrap_or(self.sequence))
     }
 
     /// Bytes of files that are not in the object store yet.
     pub(crate) fn pending_bytes(&self) -> u64 {
-        let base = self.base.iter().flat_map(|(_, files)| files);
+        let base = self.base.iter().flatten();
         self.files.iter().chain(base).filter(|file| !file.uploaded).map(|file| file.run.object.length).sum()
     }
 
     /// Number of files and bytes of the chain, and whether a base is being built.
     pub(crate) fn totals(&self) -> (usize, u64, bool) {
-        (self.files.len(), self.files.iter().map(|file| file.run.object.length).sum(), self.base_running)
+        (self.files.len(), self.files.iter().map(|file| file.run.object.length).sum(), self.cut.is_some())
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Setup {
     pub defects: Defects,
     pub base_max_runs: usize,
     pub base_min_bytes: u64,
+    pub base_parts: usize,
+    pub base_part_bytes: u64,
     pub max_file_bytes: u64,
     pub verify_bytes: u64,
     pub objects: MemoryStore,
@@ -58,6 +60,8 @@ impl Setup {
             defects: planted(),
             base_max_runs: 256,
             base_min_bytes: 1 << 20,
+            base_parts: 4,
+            base_part_bytes: 4 << 20,
             max_file_bytes: 256 << 20,
             verify_bytes: 1 << 30,
             objects: MemoryStore::new(),
@@ -75,6 +79,8 @@ impl Setup {
         config.defects = self.defects;
         config.base_max_runs = self.base_max_runs;
         config.base_min_bytes = self.base_min_bytes;
+        config.base_parts = self.base_parts;
+        config.base_part_bytes = self.base_part_bytes;
         config.max_file_bytes = self.max_file_bytes;
         config.verify_bytes = self.verify_bytes;
         config

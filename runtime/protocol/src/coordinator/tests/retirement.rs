@@ -44,6 +44,20 @@ fn dropped_manifests_go_with_the_entry_that_drops_them_and_their_runs_stay_while
 }
 
 #[test]
+fn dropped_manifests_wait_for_each_other_and_go_with_a_run_at_the_latest() {
+    let mut sim = Sim::running(CoordinatorConfig { manifests_together: 3, ..config() });
+    sim.advance(450);
+    assert_eq!(deleted(&mut sim), [""; 0], "two are no three");
+    sim.advance(100);
+    assert_eq!(deleted(&mut sim), [1, 2, 3].map(|id| format!("manifests/c000000000{id}-g1.json")));
+    let old = rebase(&mut sim);
+    sim.advance(200);
+    let gone = deleted(&mut sim);
+    assert!(old.iter().all(|key| gone.contains(key)), "{gone:?}");
+    assert!(gone.iter().any(|key| layout::parse_manifest_key(key).is_some()), "{gone:?}");
+}
+
+#[test]
 fn disowned_runs_go_once_no_retained_manifest_names_them() {
     let mut sim = Sim::running(config());
     sim.advance(200);

@@ -63,7 +63,8 @@ pub fn task(subtask: u32) -> TaskId {
 }
 
 pub fn config() -> CoordinatorConfig {
-    CoordinatorConfig { interval_ms: Some(100), timeout_ms: 1_000, retained: 2, ..CoordinatorConfig::default() }
+    let defaults = CoordinatorConfig::default();
+    CoordinatorConfig { interval_ms: Some(100), timeout_ms: 1_000, retained: 2, manifests_together: 1, ..defaults }
 }
 
 impl Sim {

@@ -18,7 +18,7 @@ impl SealedLayer for Nothing {
 }
 
 fn ledger() -> Ledger {
-    let policy = BasePolicy { factor: 2.0, max_runs: 256, min_bytes: 1 << 20, from_live_state: false };
+    let policy = BasePolicy { factor: 2.0, max_runs: 256, min_bytes: 1 << 20, part_bytes: 0, from_live_state: false };
     Ledger::new(WorkerIndex(0), policy)
 }
 
