@@ -1,14 +1,16 @@
-//! Three jobs over bids in CSV files, as `nexmark-events` writes them: pass through, count, count in windows.
+//! Three jobs over bids in CSV files, as `nexmark-events` writes them: pass through, count, count in windows. Each takes the columns that
+//! it needs and goes past the others.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_connectors::files::FileSource;
-use weir_connectors::format::CsvRows;
+use weir_connectors::format::{CsvRow, CsvRows, FormatError, FromCsvRow};
 use weir_connectors::nexmark::Bid;
 use weir_engine::graph::Graph;
 use weir_engine::operators::aggregate::Count;
+use weir_engine::record::Record;
 use weir_engine::stream::Stream;
 use weir_engine::time::WatermarkStrategy;
 use weir_engine::window::Tumbling;
@@ -25,6 +27,55 @@ const SPLIT_BYTES: u64 = 64 << 20;
 struct Priced {
     auction: u64,
     price: u64,
+}
+
+impl FromCsvRow for Priced {
+    const COLUMNS: &'static [&'static str] = Bid::COLUMNS;
+
+    #[inline]
+    fn from_csv_row(row: &mut CsvRow<'_>) -> Result<Self, FormatError> {
+        let auction = row.u64()?;
+        row.skip(1)?;
+        let price = row.u64()?;
+        row.skip(4)?;
+        Ok(Self { auction, price })
+    }
+}
+
+/// A bid's auction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Auctioned(u64);
+
+impl FromCsvRow for Auctioned {
+    const COLUMNS: &'static [&'static str] = Bid::COLUMNS;
+
+    #[inline]
+    fn from_csv_row(row: &mut CsvRow<'_>) -> Result<Self, FormatError> {
+        let auction = row.u64()?;
+        row.skip(6)?;
+        Ok(Self(auction))
+    }
+}
+
+/// A bid's bidder and time, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Timed {
+    bidder: u64,
+    date_time: i64,
+}
+
+impl FromCsvRow for Timed {
+    const COLUMNS: &'static [&'static str] = Bid::COLUMNS;
+
+    #[inline]
+    fn from_csv_row(row: &mut CsvRow<'_>) -> Result<Self, FormatError> {
+        row.skip(1)?;
+        let bidder = row.u64()?;
+        row.skip(3)?;
+        let date_time = row.i64()?;
+        row.skip(1)?;
+        Ok(Self { bidder, date_time })
+    }
 }
 
 /// The bids of an auction so far.
@@ -45,20 +96,20 @@ struct InWindow {
 }
 
 /// Asks for `input` and `splitBytes`.
-fn source(args: &mut Args) -> FileSource<Bid> {
+fn source<T: Record + FromCsvRow>(args: &mut Args) -> FileSource<T> {
     let input = args.required::<PathBuf>("input", "CSV file of bids, or directory of such files; no header");
     let split =
         args.get("splitBytes", SPLIT_BYTES, "bytes of a file that one subtask reads; fixed once the job has state");
     FileSource::new(input, CsvRows::new()).range_bytes(split)
 }
 
-fn untimed(args: &mut Args, graph: &Graph) -> Stream<Bid> {
+fn untimed<T: Record + FromCsvRow>(args: &mut Args, graph: &Graph) -> Stream<T> {
     graph.source("bids", source(args), WatermarkStrategy::none())
 }
 
 pub(super) fn pass_through(args: &mut Args) -> Result<Graph, JobError> {
     let graph = Graph::new();
-    let prices = untimed(args, &graph).map(|bid| Priced { auction: bid.auction, price: bid.price });
+    let prices: Stream<Priced> = untimed(args, &graph);
     Output::from_args(args).end(&prices, "out");
     Ok(graph)
 }
@@ -66,7 +117,7 @@ pub(super) fn pass_through(args: &mut Args) -> Result<Graph, JobError> {
 pub(super) fn count(args: &mut Args) -> Result<Graph, JobError> {
     let graph = Graph::new();
     let counts = untimed(args, &graph)
-        .map(|bid| bid.auction)
+        .map(|bid: Auctioned| bid.0)
         .key_by(|&auction| auction)
         .aggregate("count", Count::new())
         .map(|(auction, bids)| Counted { auction, bids });
@@ -80,7 +131,7 @@ pub(super) fn window(args: &mut Args) -> Result<Graph, JobError> {
     let disorder = args.get("disorder", Duration::from_secs(5), "how far out of order bids may be within a file");
     let graph = Graph::new();
     let counts = graph
-        .source("bids", source, WatermarkStrategy::bounded(|bid: &Bid| bid.date_time, disorder))
+        .source("bids", source, WatermarkStrategy::bounded(|bid: &Timed| bid.date_time, disorder))
         .map(|bid| bid.bidder)
         .key_by(|&bidder| bidder)
         .window(Tumbling::of(size))

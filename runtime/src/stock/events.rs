@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use weir_connectors::file_sink::FileSink;
-use weir_connectors::nexmark::{Event, NexmarkEvents};
+use weir_connectors::nexmark::{Event, NexmarkConfig, NexmarkEvents};
 use weir_engine::graph::Graph;
 use weir_engine::record::Record;
 use weir_engine::stream::Stream;
@@ -22,6 +22,12 @@ enum Format {
 
 pub(super) fn write(args: &mut Args) -> Result<Graph, JobError> {
     let config = nexmark_config(args);
+    let average_bid_bytes = args.get(
+        "bidBytes",
+        config.average_bid_bytes,
+        "average size of a bid as Nexmark counts it: numbers and filler",
+    );
+    let config = NexmarkConfig { average_bid_bytes, ..config };
     let formats = [("csv", Format::Csv), ("json", Format::JsonLines)];
     let format = args.choice("format", &formats, "csv", "CSV without a header, or JSON Lines");
     let directory = args.required::<PathBuf>("output", "directory for the directories person, auction and bid");

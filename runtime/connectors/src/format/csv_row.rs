@@ -79,6 +79,15 @@ impl<'a> CsvRow<'a> {
         self.next_field().ok_or_else(|| self.too_few())
     }
 
+    /// Goes past so many fields that are not wanted: their content is not looked at.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    #[inline]
+    pub fn skip(&mut self, fields: usize) -> Result<(), FormatError> {
+        (0..fields).try_for_each(|_| self.bytes().map(drop))
+    }
+
     /// The next field as text.
     ///
     /// # Errors

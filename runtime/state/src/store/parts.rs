@@ -6,8 +6,9 @@
 //! touches has a newer base. It is the idea of incremental garbage collection in log-structured stores (Rosenblum and Ousterhout,
 //! *The design and implementation of a log-structured file system*, 1992), with parts in turn instead of segments by their use.
 //!
-//! As long as a part has no base of this process (at its beginning, or after a restore), nothing can be dropped before all have one;
-//! then they follow one another without a pause. Small states are not worth dividing: all parts are rewritten together.
+//! As long as a part has no base of this process (at its beginning, or after a restore), no run can be dropped. So the first ones come
+//! earlier, one each time the runs have grown by a part's share of the state, and the last when it is due. Small states are not worth
+//! dividing: all parts are rewritten together.
 
 use std::path::PathBuf;
 
@@ -155,9 +156,13 @@ impl Parts {
             bytes > most * share || count as f64 > self.policy.max_runs as f64 * share
         };
         let newest = self.parts.iter().map(|part| part.cut).max().flatten();
-        let every_part_has_one = self.parts.iter().all(|part| part.cut.is_some());
-        let in_turn = every_part_has_one && !together && outweighs(newest, 1.0 / all);
-        if !(outweighs(None, 1.0) || in_turn) {
+        let without = self.parts.iter().filter(|part| part.cut.is_none()).count();
+        let is_due = match without {
+            _ if together => outweighs(None, 1.0),
+            0 => outweighs(None, 1.0) || outweighs(newest, 1.0 / all),
+            others => outweighs(None, 1.0 - (others - 1) as f64 / all / self.policy.factor),
+        };
+        if !is_due {
             return None;
         }
         let oldest = self.parts.iter().min_by_key(|part| part.cut).map_or(EVERYTHING, |part| part.groups);

@@ -10,6 +10,30 @@ struct Row {
     change: i64,
 }
 
+/// The first and the last of three columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Ends(u64, i64);
+
+impl FromCsvRow for Ends {
+    const COLUMNS: &'static [&'static str] = &["first", "not wanted", "last"];
+
+    fn from_csv_row(row: &mut CsvRow<'_>) -> Result<Self, FormatError> {
+        let first = row.u64()?;
+        row.skip(1)?;
+        Ok(Self(first, row.i64()?))
+    }
+}
+
+#[test]
+fn columns_that_are_skipped_may_hold_anything_but_must_be_there() {
+    let mut rows = CsvRows::<Ends>::new();
+    for text in ["1,no number,-3", "1,,-3", "1,\"a,\"\"b\"\"\n\",-3"] {
+        let record = RawRecord { bytes: text.as_bytes(), quoted: text.contains('"') };
+        assert_eq!(rows.decode(record).unwrap(), Some(Ends(1, -3)), "{text}");
+    }
+    assert_eq!(rows.decode(RawRecord { bytes: b"1,2", quoted: false }).unwrap_err().0, "2 fields, expected 3");
+}
+
 impl FromCsvRow for Row {
     const COLUMNS: &'static [&'static str] = &["id", "name", "change"];
 
