@@ -184,7 +184,7 @@ pub fn place_of(job: &ResolvedJob) -> Result<Place, LoadError> {
         }
     };
     let job_uri = format!("{}/{}/{}", storage_uri.trim_end_matches('/'), job.namespace, job.name);
-    Ok(Place { storage_uri, job_uri, options })
+    Ok(Place { storage_uri, job_uri, options: options.for_memory(job.memory_bytes) })
 }
 
 /// A text as JSON if it is JSON, else as it stands.

@@ -62,7 +62,7 @@ pub struct StoreOptions {
     pub max_backoff: Duration,
     /// Files up to this many bytes are uploaded with one request, larger ones in parts.
     pub multipart_threshold: u64,
-    /// Bytes of one part of an upload and of one range of a download; grows for files of more than 10 000 parts.
+    /// Bytes of one range of a download, and at least of one part of an upload.
     pub part_size: u64,
     /// Bytes all transfers of files of this store may hold in memory at once. Fewer than one part: one part at a time.
     pub transfer_memory: u64,
@@ -92,6 +92,13 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// The same for a process with so much memory: transfers of files take an eighth of it, from one part to the default.
+    #[must_use]
+    pub fn for_memory(self, bytes: u64) -> Self {
+        let transfer_memory = (bytes / 8).clamp(self.part_size, Self::default().transfer_memory);
+        Self { transfer_memory, multipart_threshold: self.multipart_threshold.min(transfer_memory), ..self }
+    }
+
     /// How long a call that moves `bytes` bytes may take.
     pub fn bound_of(&self, bytes: u64) -> Duration {
         self.operation_timeout + Duration::from_secs(bytes / self.min_throughput.max(1))

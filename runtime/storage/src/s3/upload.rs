@@ -19,12 +19,15 @@ use super::call::Call;
 use super::fingerprint::{self, Fingerprint};
 use super::{Shared, code_of, inventory};
 use crate::error::{Effect, Operation, Retry, StoreError, StoreErrorKind};
+use crate::options::StoreOptions;
 use crate::store::OpenUpload;
 
 /// Smallest part S3 takes, the last excepted.
 const MIN_PART: u64 = 5 << 20;
 /// Most parts of one upload.
 const MAX_PARTS: u64 = 10_000;
+/// Parts of an upload that are enough to send several at the same time.
+const FEW_PARTS: u64 = 4;
 /// Bytes read at a time to checksum a file.
 const READ_BUFFER: usize = 1 << 20;
 
@@ -49,6 +52,12 @@ pub(super) async fn put_file(shared: &Arc<Shared>, key: &str, path: &Path) -> Re
     Upload::run(&Call::begin(shared, Operation::PutFile, key, length), file, length).await
 }
 
+/// Bytes of a part. A request costs money, so there are few, as long as several fit in memory.
+fn part_bytes(options: &StoreOptions, length: u64) -> u64 {
+    let few = length.div_ceil(FEW_PARTS).min(options.transfer_memory / FEW_PARTS);
+    few.max(options.part_size).max(MIN_PART).max(length.div_ceil(MAX_PARTS))
+}
+
 struct Upload<'a> {
     call: &'a Call<'a>,
     file: Arc<File>,
@@ -68,7 +77,7 @@ impl<'a> Upload<'a> {
             return Err(call.new_error(StoreErrorKind::Invalid, "the local file changed while it was read"));
         }
         let (upload, begun) = begin(call, fingerprint).await?;
-        let part = call.shared.options.part_size.max(MIN_PART).max(length.div_ceil(MAX_PARTS));
+        let part = part_bytes(&call.shared.options, length);
         let open = OpenUpload { key: call.key.to_owned(), upload };
         let upload = Self { call, file, fingerprint, part, open };
         let result = upload.transfer().await;
@@ -233,5 +242,20 @@ pub(super) async fn blocking<T: Send + 'static>(
         Err(cancelled) => {
             Err(call.new_error(StoreErrorKind::Other, "the file operation was cancelled").with_source(cancelled))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_few_as_far_as_memory_goes() {
+        let options = |transfer_memory| StoreOptions { transfer_memory, ..StoreOptions::default() };
+        let mib = |bytes: u64| bytes << 20;
+        assert_eq!(part_bytes(&options(mib(64)), mib(52)), mib(13));
+        assert_eq!(part_bytes(&options(mib(64)), mib(1000)), mib(16), "four fit in memory");
+        assert_eq!(part_bytes(&options(mib(8)), mib(1000)), mib(8), "one fits in memory");
+        assert_eq!(part_bytes(&options(mib(64)), mib(200_000)), mib(20), "no more than ten thousand");
     }
 }
