@@ -6,10 +6,15 @@ mod authority;
 mod clients;
 mod context;
 mod control;
+mod deploy;
+mod events;
+mod failure;
 mod leadership;
 mod observe;
+mod occasion;
 mod reconcile;
 mod run;
+mod status;
 mod stores;
 mod views;
 

@@ -9,7 +9,7 @@ use weir_api::status::JobState;
 
 use super::back_off::since;
 use super::decide::{SOON, Step};
-use super::world::{Action, Removal};
+use super::plan::{Action, Removal};
 use crate::names::Component;
 
 /// How long the deletion of checkpoints may take before they are kept and the job goes.

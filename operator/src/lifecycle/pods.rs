@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::failures::Reason;
-use super::world::{NodeHealth, PodView, Terminated, Waiting};
+use super::pod_view::{PodView, Terminated, Waiting};
+use super::reason::Reason;
+use super::world::NodeHealth;
 
 /// Exit codes of the runtime; see `weir_control::exit_code`.
 const DONE: i32 = 0;

@@ -7,10 +7,11 @@ use weir_api::status::FailureStatus;
 
 use super::decide::Step;
 use super::deployment::Mode;
-use super::failures::Reason;
+use super::pod_view::PodView;
 use super::pods::resolve_crash;
+use super::reason::Reason;
+use super::report::Report;
 use super::status::time;
-use super::world::{PodView, Report};
 
 /// Up to where restarts are counted. Kept in the status, beside the counters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
