@@ -15,6 +15,11 @@ pub enum Call {
         /// How long the final checkpoint may take.
         timeout: Duration,
     },
+    /// Stop without a final checkpoint: what the revision has done since the latest one is not to be gone on from.
+    Discard {
+        /// The revision it is meant for.
+        number: u64,
+    },
     /// Deploy another resolved job in the same process.
     Redeploy {
         /// That job.
@@ -41,6 +46,8 @@ pub enum Call {
 pub enum CallKind {
     /// See [`Call::Stop`].
     Stop,
+    /// See [`Call::Discard`].
+    Discard,
     /// See [`Call::Redeploy`].
     Redeploy,
     /// See [`Call::Checkpoint`].
@@ -76,6 +83,7 @@ impl Call {
     pub fn kind(&self) -> CallKind {
         match self {
             Call::Stop { .. } => CallKind::Stop,
+            Call::Discard { .. } => CallKind::Discard,
             Call::Redeploy { .. } => CallKind::Redeploy,
             Call::Checkpoint { .. } => CallKind::Checkpoint,
             Call::Savepoint { .. } => CallKind::Savepoint,
@@ -85,7 +93,7 @@ impl Call {
     /// The number or nonce it is for.
     pub fn key(&self) -> u64 {
         match self {
-            Call::Stop { number, .. } => *number,
+            Call::Stop { number, .. } | Call::Discard { number } => *number,
             Call::Redeploy { resolved, .. } => resolved.revision_number,
             Call::Checkpoint { nonce } | Call::Savepoint { nonce, .. } => *nonce,
         }

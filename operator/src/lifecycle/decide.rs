@@ -254,11 +254,13 @@ impl<'w> Step<'w> {
     }
 
     pub(super) fn tell(&mut self, reason: &str, note: impl Into<String>) {
-        self.notices.push(Notice { warning: false, reason: reason.to_owned(), note: note.into() });
+        let (reason, note) = (reason.to_owned(), note.into());
+        self.notices.push(Notice { warning: false, happened: false, reason, note });
     }
 
     pub(super) fn warn(&mut self, reason: &str, note: impl Into<String>) {
-        self.notices.push(Notice { warning: true, reason: reason.to_owned(), note: note.into() });
+        let (reason, note) = (reason.to_owned(), note.into());
+        self.notices.push(Notice { warning: true, happened: false, reason, note });
     }
 
     fn finish(mut self) -> Plan {

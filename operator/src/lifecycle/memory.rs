@@ -15,6 +15,8 @@ pub struct Memory {
     pub calls: BTreeMap<CallKind, CallRecord>,
     /// Failures in a row.
     pub back_off: BackOff,
+    /// The number of a deployment that is on its way back to the stable one, and why.
+    pub rolling_back: Option<(u64, String)>,
     /// The last crash that was counted there: the pod's uid, and which of its container's.
     pub crash_seen: Option<(String, u32)>,
     /// The pod that was last removed for a failure, and why.
@@ -28,6 +30,13 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Takes back what a plan that failed used up: calls of `before`, from which it was made.
+    pub fn keep_calls_of(&mut self, before: &Memory) {
+        for (kind, record) in &before.calls {
+            self.calls.entry(*kind).or_insert_with(|| record.clone());
+        }
+    }
+
     /// What is remembered once a plan was made: `self` is what is remembered now, `before` what the plan was made from,
     /// `after` what it remembers.
     ///

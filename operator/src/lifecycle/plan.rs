@@ -60,6 +60,8 @@ pub enum Action {
 pub struct Notice {
     /// Whether someone should look.
     pub warning: bool,
+    /// Whether it has happened already, whatever becomes of the plan; else it is what the plan does.
+    pub happened: bool,
     /// In one word.
     pub reason: String,
     /// In a sentence.

@@ -18,6 +18,8 @@ pub(super) enum Preflight {
     Waits(String),
     Refused(String),
     Failed(TaskView, String),
+    /// Its name is taken.
+    Taken,
 }
 
 impl Step<'_> {
@@ -27,6 +29,9 @@ impl Step<'_> {
             self.actions.push(remove(old));
         }
         let check = world.checks.iter().find(|check| check.config == config && !check.deleting);
+        if check.is_none() && world.conflict == Some(format!("Pod {}", world.job.check_pod(config))) {
+            return Preflight::Taken;
+        }
         let Some(check) = check else {
             let (resolved, spec) = (Box::new(resolved.clone()), wanted.spec.clone());
             self.actions.push(Action::CreateTask { component: Component::Check, resolved, spec });

@@ -45,6 +45,9 @@ impl Step<'_> {
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {
             return self.renew_certificate(deployed, &resolved);
         }
+        if self.rolls_back(deployed) {
+            return;
+        }
         // A stop that was taken back: a later one counts its time anew.
         self.memory.calls.remove(&CallKind::Stop);
         if self.replace_stale_pods(deployed) {
@@ -228,6 +231,10 @@ impl Step<'_> {
 
     /// The journal is stopped although the job is to run: by hand, or by an upgrade that was taken back.
     fn stopped_by_someone(&mut self, deployed: &Deployed, resolved: &ResolvedJob, report: &Report) {
+        // Perhaps by an operator that was on the way back, and is gone.
+        if self.goes_back_in_time(deployed) {
+            return;
+        }
         self.said.state(JobState::Starting);
         self.said.progressing("Resuming", "the job was stopped and is to run: it goes on from its final checkpoint");
         self.tell("Resumed", "the job was stopped and is to run: it goes on from its final checkpoint");

@@ -40,6 +40,8 @@ impl Step<'_> {
                 }
                 return self.run(deployed);
             }
+            // Said as NameConflict already.
+            Preflight::Taken => return self.run(deployed),
             Preflight::Refused(why) => {
                 self.said.not_ready("PreflightRefused", why.clone());
                 self.said.degraded("PreflightRefused", format!("{why}; the job runs on as it was: mend the spec"));

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use weir_api::StreamJob;
 
-use super::apply::{ApplyError, create};
+use super::apply::{ApplyError, create_own};
 use super::context::Context;
 use super::control;
 use super::deploy::{apply_support, deploy, ensure_config};
@@ -60,11 +60,20 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
         Ok(())
     }
     .await;
-    if let Err(ActError::Apply(ApplyError::Foreign { kind, name })) = &worked {
-        context.with(&job.uid, |memory| memory.conflict = Some((format!("{kind} {name}"), Instant::now())));
-        context.wake(&job.namespace, &job.name);
+    if worked.is_err() {
+        // What came of calls is not used up by a plan that failed: the next one says it again.
+        context.with(&job.uid, |kept| kept.memory.keep_calls_of(&world.memory));
     }
-    for notice in if worked.is_ok() { notices } else { Vec::new() } {
+    let mut is_news = false;
+    if let Err(ActError::Apply(ApplyError::Foreign { kind, name })) = &worked {
+        let taken = format!("{kind} {name}");
+        is_news = world.conflict.as_ref() != Some(&taken);
+        context.with(&job.uid, |memory| memory.conflict = Some((taken, Instant::now())));
+        if is_news {
+            context.wake(&job.namespace, &job.name);
+        }
+    }
+    for notice in notices.into_iter().filter(|notice| worked.is_ok() || notice.happened) {
         if notice.reason == KEPT {
             context.metrics.kept("deadline");
         }
@@ -74,9 +83,8 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
     let interval =
         world.wanted.as_ref().ok().map(|wanted| Duration::from_millis(wanted.resolved.checkpoint.interval.as_millis()));
     context.metrics.job(&job.namespace, &job.name, &status, interval);
-    // A job that is gone has no status. One whose name is taken was woken above and says so then.
-    let is_taken = matches!(worked, Err(ActError::Apply(ApplyError::Foreign { .. })));
-    if !is_taken && (world.deleting.is_none() || world.finalizer) {
+    // A job that is gone has no status. One that has just found a name taken was woken above and says so then.
+    if !is_news && (world.deleting.is_none() || world.finalizer) {
         sent |= write_status(context, object, &world, status).await?;
     }
     worked.map(|()| sent)
@@ -96,7 +104,7 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
                 Component::Check | Component::Worker => build_check_pod(job, &resolved, &config, &image),
             };
             let api: Api<Pod> = Api::namespaced(client, &job.namespace);
-            create(&api, &pod).await.map(drop).map_err(|error| counted(context, error))
+            create_own(&api, job, &pod).await.map_err(|error| counted(context, error))
         }
         Action::DeletePod { name, uid, how } => {
             let (grace_period_seconds, resource_version) = match how {
@@ -131,7 +139,7 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
                 name: Some(job.namespace.clone()),
                 ..ObjectReference::default()
             };
-            let event = event(Notice { warning: true, reason: KEPT.to_owned(), note: words });
+            let event = event(Notice { warning: true, happened: true, reason: KEPT.to_owned(), note: words });
             if let Err(error) = context.recorder.publish(&event, &regarding).await {
                 tracing::debug!(%error, "an event was not taken");
             }

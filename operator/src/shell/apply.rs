@@ -108,6 +108,23 @@ pub async fn create<K: Ours>(api: &Api<K>, desired: &K) -> Result<Option<K>, App
     }
 }
 
+/// Creates an object, or finds the job's own under its name.
+///
+/// # Errors
+/// When the name is taken by another owner, or a call fails.
+pub async fn create_own<K: Ours>(api: &Api<K>, job: &Job, desired: &K) -> Result<(), ApplyError> {
+    if create(api, desired).await?.is_some() {
+        return Ok(());
+    }
+    let name = desired.name_any();
+    let found = api.get_opt(&name).await.map_err(failed::<K>("get", &name))?;
+    match found {
+        Some(found) if !is_of(found.meta(), job) => Err(ApplyError::Foreign { kind: K::kind(&()).into_owned(), name }),
+        // Gone by now: the next look creates it.
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What we created is ours as an update, what we apply as an apply: what is then left out would stay for ever. So what we
 /// created becomes an apply before the first one.
 /// Answers the version to guard the apply by.

@@ -11,7 +11,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
-use super::apply::{Ours, apply, create};
+use super::apply::{Ours, apply, create_own, is_of};
 use super::context::Context;
 use super::failure::{ActError, counted, leading};
 use super::observe::stateful_set;
@@ -99,11 +99,11 @@ pub async fn ensure_config(
     spec: &str,
 ) -> Result<String, ActError> {
     let name = config_name(job, resolved);
-    let is_there = context.stores.configs.get(&ObjectRef::new(&name).within(&job.namespace)).is_some();
-    if !is_there {
+    let known = context.stores.configs.get(&ObjectRef::new(&name).within(&job.namespace));
+    if known.is_none_or(|known| !is_of(known.meta(), job)) {
         leading(context)?;
         let api: Api<ConfigMap> = Api::namespaced(context.clients.call.clone(), &job.namespace);
-        create(&api, &build_config_map(job, resolved, spec)).await.map_err(|error| counted(context, error))?;
+        create_own(&api, job, &build_config_map(job, resolved, spec)).await.map_err(|error| counted(context, error))?;
     }
     context.with(&job.uid, |memory| memory.resolved.insert(name.clone(), resolved.clone()));
     Ok(name)

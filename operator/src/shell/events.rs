@@ -18,7 +18,7 @@ pub async fn tell(context: &Context, object: &StreamJob, notice: Notice) {
 }
 
 pub fn event(notice: Notice) -> Event {
-    let Notice { warning, reason, note } = notice;
+    let Notice { warning, happened: _, reason, note } = notice;
     Event {
         type_: if warning { EventType::Warning } else { EventType::Normal },
         action: reason.clone(),

@@ -122,6 +122,8 @@ fn an_upgrade_without_a_checkpoint_goes_back_once_and_is_not_tried_again() {
     sim.take();
     sim.pass(301);
     sim.look();
+    assert_eq!(sim.take(), ["call Discard 4"], "a pod that is asked to go would take a checkpoint");
+    sim.look();
     assert_eq!(sim.take(), ["deploy 5 x1", "!RolledBack"]);
     let deployed = sim.world.deployed.clone().unwrap();
     assert_eq!(deployed.resolved.as_ref().unwrap().args.len(), 0, "the stable revision");

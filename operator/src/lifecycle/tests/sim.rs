@@ -233,6 +233,10 @@ impl Sim {
                 self.journal = (RunState::Stopped, number);
                 Outcome::Done("stopped".into())
             }
+            Call::Discard { number } => {
+                self.journal = (RunState::Stopped, number);
+                Outcome::Done("stopped".into())
+            }
             Call::Redeploy { resolved, .. } => {
                 self.reign += 1;
                 self.journal = (RunState::Running, resolved.revision_number);
@@ -277,7 +281,7 @@ impl Sim {
         moved
     }
 
-    fn ask(&mut self) {
+    pub fn ask(&mut self) {
         let running = self.world.pods.first().filter(|pod| pod.running_since.is_some() && pod.deleting.is_none());
         self.world.control = match running {
             None => Control::NotAsked,
