@@ -7,6 +7,7 @@ mod clients;
 mod context;
 mod control;
 mod deploy;
+mod drift;
 mod events;
 mod failure;
 mod leadership;

@@ -38,8 +38,8 @@ impl Step<'_> {
                 "the ConfigMap with the resolved job is gone and the spec is refused: mend the spec".to_owned(),
             );
         };
-        // Somebody removed what pods are made from, or asked for more pods than there may be.
-        if !self.world.configs.contains(&deployed.config) || deployed.replicas > 1 {
+        // Somebody removed what pods are made from, or edited it, or asked for more pods than there may be.
+        if deployed.drifted || !self.world.configs.contains(&deployed.config) || deployed.replicas > 1 {
             self.scale(deployed, 1, deployed.notes.clone());
         }
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {

@@ -91,6 +91,8 @@ pub struct Deployed {
     pub replicas: i32,
     /// Pods that are ready.
     pub ready: i32,
+    /// Whether somebody edited it since it was applied.
+    pub drifted: bool,
     /// What is remembered with it.
     pub notes: Notes,
 }

@@ -51,7 +51,7 @@ pub async fn act(context: &Arc<Context>, object: &StreamJob, world: World, plan:
             sent |= apply_support(context, job).await?;
         }
         if let Some(deployment) = deployment {
-            sent |= deploy(context, job, deployment).await?;
+            sent |= deploy(context, job, world.deployed.as_ref(), deployment).await?;
         }
         for action in later {
             carry_out(context, object, &world, action).await?;

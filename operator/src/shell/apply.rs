@@ -1,6 +1,7 @@
 //! Objects to the API server: created first, applied only over what is ours.
 //!
-//! An object that is unchanged costs no call: what was applied is known by its hash, in an annotation. What is there under
+//! An object that is unchanged costs no call: what was applied is known by its hash, in an annotation, and whether it still is
+//! what was applied by a look at it when it changes ([`super::drift`]). What is there under
 //! one of our names and is not owned by the same StreamJob is never written to.
 
 use std::fmt::Debug;
@@ -12,8 +13,8 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::drift::hash;
 use crate::names::{APPLIED, Job, MANAGER};
 
 /// Why an object is not as it should be.
@@ -148,9 +149,4 @@ async fn own_fields<K: Ours>(api: &Api<K>, name: &str, seen: Option<String>) -> 
 fn failed<K: Ours>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApplyError {
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
     move |source| ApplyError::Call { verb, kind, name, source: Box::new(source) }
-}
-
-fn hash<K: Serialize>(desired: &K) -> String {
-    let text = serde_json::to_string(desired).expect("an object is JSON");
-    format!("{:016x}", xxh3_64(text.as_bytes()))
 }

@@ -1,6 +1,6 @@
 //! The objects of a deployment: built, and brought to the API server.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -13,6 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use super::apply::{Ours, apply, create_own, is_of};
 use super::context::Context;
+use super::drift::DRIFTED;
 use super::failure::{ActError, counted, leading};
 use super::observe::stateful_set;
 use super::stores::trim_stateful_set;
@@ -20,8 +21,11 @@ use crate::build::config::config_name;
 use crate::build::{
     build_config_map, build_disruption_budget, build_network_policy, build_service, build_stateful_set,
 };
-use crate::lifecycle::Deployment;
+use crate::lifecycle::{Deployed, Deployment};
 use crate::names::{APPLIED, Job};
+
+/// How long an object that somebody else edits is left as it is, once it was put back.
+const REPAIR_PAUSE: Duration = Duration::from_secs(60);
 
 pub async fn apply_support(context: &Context, job: &Job) -> Result<bool, ActError> {
     let stores = &context.stores;
@@ -40,13 +44,39 @@ pub async fn apply_one<K: Ours + 'static>(
 ) -> Result<bool, ActError> {
     let live = store.get(&ObjectRef::new(&job.name).within(&job.namespace));
     let live = live.as_ref().map(|live| live.meta());
+    let mark = live.and_then(|live| live.annotations.as_ref()?.get(APPLIED));
+    if mark.is_some_and(|mark| mark == DRIFTED) && !may_repair(context, job, &K::kind(&())) {
+        return Ok(false);
+    }
     leading(context)?;
     let applied = apply(&context.clients.call, job, desired, live).await;
     applied.map(|written| written.is_some()).map_err(|error| counted(context, error))
 }
 
+/// Whether something that was edited is put back now: somebody may do so again and again.
+fn may_repair(context: &Context, job: &Job, kind: &str) -> bool {
+    let may = context.with(&job.uid, |memory| {
+        let now = Instant::now();
+        let last = memory.repaired.get(kind).copied();
+        let may = last.is_none_or(|last| now.duration_since(last) >= REPAIR_PAUSE);
+        if may {
+            memory.repaired.insert(kind.to_owned(), now);
+        }
+        may
+    });
+    if may {
+        tracing::warn!(namespace = %job.namespace, job = %job.name, kind, "was edited by somebody else: put back");
+    }
+    may
+}
+
 /// ConfigMap and certificate first, then the StatefulSet that names them.
-pub async fn deploy(context: &Context, job: &Job, mut deployment: Deployment) -> Result<bool, ActError> {
+pub async fn deploy(
+    context: &Context,
+    job: &Job,
+    deployed: Option<&Deployed>,
+    mut deployment: Deployment,
+) -> Result<bool, ActError> {
     let client = &context.clients.call;
     let config = ensure_config(context, job, &deployment.resolved, &deployment.notes.spec).await?;
     deployment.config = config;
@@ -69,9 +99,10 @@ pub async fn deploy(context: &Context, job: &Job, mut deployment: Deployment) ->
     }
     let mut live = stateful_set(context, job);
     if let Some(live) = &mut live
-        && live.spec.as_ref().and_then(|spec| spec.replicas) != Some(deployment.replicas)
+        && (live.spec.as_ref().and_then(|spec| spec.replicas) != Some(deployment.replicas)
+            || deployed.is_some_and(|deployed| deployed.drifted) && may_repair(context, job, "StatefulSet"))
     {
-        // Scaled by somebody else since it was applied: what was applied is not what is there.
+        // Scaled or edited by somebody else since it was applied: what was applied is not what is there.
         live.annotations_mut().remove(APPLIED);
     }
     leading(context)?;

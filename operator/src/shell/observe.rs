@@ -13,11 +13,16 @@ use weir_api::{Invalid, ResolvedJob, StreamJob, Surface, resolve};
 use super::apply::is_of;
 use super::context::Context;
 use super::control::ask;
+use super::drift::{covers, hash};
 use super::occasion::{account_allowed, failed, namespace_ending, node, not_admitted};
+use super::stores::trim_stateful_set;
 use super::views::{pod_view, task_view};
+use crate::build::build_stateful_set;
 use crate::build::config::KEY;
-use crate::lifecycle::{Control, Deployed, NodeHealth, PodView, Recorded, TaskView, Wanted, World, spec_hash};
-use crate::names::{ALLOW, COMPONENT, Component, JOB, JOB_UID, Job};
+use crate::lifecycle::{
+    Control, Deployed, Deployment, NodeHealth, PodView, Recorded, TaskView, Wanted, World, spec_hash,
+};
+use crate::names::{ALLOW, APPLIED, COMPONENT, Component, JOB, JOB_UID, Job, LIVE};
 
 /// How long a name that is taken is left alone before it is tried again.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
@@ -211,8 +216,10 @@ async fn deployed(context: &Context, job: &Job, found: &StatefulSet) -> Result<D
     let Recorded { config, number, serial, notes } =
         Recorded::read(found.annotations()).map_err(ObserveError::Record)?;
     let status = found.status.as_ref();
+    let resolved = resolved(context, job, &config).await?;
     Ok(Deployed {
-        resolved: resolved(context, job, &config).await?,
+        drifted: drifted(context, job, found, resolved.as_ref()).await?,
+        resolved,
         config,
         number,
         serial,
@@ -220,6 +227,42 @@ async fn deployed(context: &Context, job: &Job, found: &StatefulSet) -> Result<D
         ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
         notes,
     })
+}
+
+/// Whether the StatefulSet is another one than was applied. It is read whole when its template is another one than at the last
+/// look.
+async fn drifted(
+    context: &Context,
+    job: &Job,
+    found: &StatefulSet,
+    resolved: Option<&ResolvedJob>,
+) -> Result<bool, ObserveError> {
+    let live = found.annotations().get(LIVE);
+    let replicas = found.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+    let is_known = context.with(&job.uid, |memory| memory.verified.as_ref() == live);
+    let (Some(resolved), false, 1..) = (resolved, is_known, replicas) else { return Ok(false) };
+    let Recorded { config, number: _, serial, notes } =
+        Recorded::read(found.annotations()).map_err(ObserveError::Record)?;
+    let image = resolved.image.clone().unwrap_or_else(|| context.build.image.clone());
+    let deployment = Deployment { config, resolved: resolved.clone(), image, serial, replicas, notes };
+    let built = build_stateful_set(job, &deployment);
+    // Applied by an operator that builds otherwise: nobody can say what was edited.
+    if found.annotations().get(APPLIED) != Some(&hash(&built)) {
+        return Ok(false);
+    }
+    let api: Api<StatefulSet> = Api::namespaced(context.clients.call.clone(), &job.namespace);
+    let whole = api.get_opt(&job.name).await;
+    let whole = whole.map_err(|source| failed(context, format!("StatefulSet {}", job.name), source))?;
+    // What was written in between is looked at when the watch knows of it.
+    let Some(mut whole) = whole.filter(|whole| whole.resource_version() == found.resource_version()) else {
+        return Ok(false);
+    };
+    let covered = covers(&whole, &built);
+    trim_stateful_set(&mut whole);
+    if covered {
+        context.with(&job.uid, |memory| memory.verified = whole.annotations().get(LIVE).cloned());
+    }
+    Ok(!covered)
 }
 
 /// What a ConfigMap holds. It is immutable, so it is read once.

@@ -167,6 +167,7 @@ impl Sim {
             serial,
             replicas,
             ready: 0,
+            drifted: false,
             notes,
         });
         // What the shell reads from the stable ConfigMap.

@@ -253,6 +253,9 @@ fn what_somebody_else_undid_is_done_again() {
     sim.world.deployed.as_mut().unwrap().replicas = 3;
     sim.look();
     assert_eq!(sim.take(), ["deploy 2 x1"]);
+    sim.world.deployed.as_mut().unwrap().drifted = true;
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 2 x1"]);
     sim.world.deployed.as_mut().unwrap().replicas = 0;
     sim.world.pods.clear();
     sim.settle();
