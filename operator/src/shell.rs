@@ -17,6 +17,7 @@ mod reconcile;
 mod run;
 mod status;
 mod stores;
+mod trim;
 mod views;
 
 pub use run::{RunError, run};

@@ -42,6 +42,9 @@ pub struct Notes {
     /// When it was deployed, while it has not proven itself by a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_since: Option<Timestamp>,
+    /// When the job was last rescaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescaled_at: Option<Timestamp>,
     /// The newest deployment that has proven itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<Stable>,

@@ -1,20 +1,15 @@
 //! Changes that keep the pods: the record changes first, then the coordinator is told.
 
-use std::time::Duration;
-
 use weir_api::ResolvedJob;
 use weir_api::status::JobState;
 
-use super::back_off::since;
+use super::back_off::{millis, since};
 use super::call::{Call, CallKind, Outcome};
 use super::decide::{SOON, Step};
 use super::deployment::{Mode, Notes};
 use super::plan::Action;
 use super::report::{Report, RunState};
 use super::world::{Deployed, Wanted};
-
-/// Least time between two rescales of one job.
-const RESCALE_PAUSE: Duration = Duration::from_secs(10);
 
 impl Step<'_> {
     /// Whether a process is there that can be told: it runs what is deployed.
@@ -26,17 +21,24 @@ impl Step<'_> {
     /// Pods stay: the record changes first, the coordinator is told after it (see `redeploy`).
     pub(super) fn rescale(&mut self, deployed: &Deployed, wanted: &Wanted) {
         let world = self.world;
+        let pause = millis(wanted.resolved.wishes.rescale.min_interval);
+        let waited = deployed.notes.rescaled_at.map(|then| since(world.now, then));
+        if let Some(left) = waited.and_then(|waited| pause.checked_sub(waited)).filter(|left| !left.is_zero()) {
+            let words = format!("the change waits: the job was rescaled less than {}s ago", pause.as_secs());
+            self.said.progressing("RescaleWaits", words);
+            self.run(deployed);
+            self.again = self.again.min(left);
+            return;
+        }
         self.said.state(JobState::Upgrading);
         self.said.progressing("Rescaling", "the job is being deployed anew in the same pods");
         self.again = SOON;
-        if deployed.notes.unproven_since.is_some_and(|then| since(world.now, then) < RESCALE_PAUSE) {
-            return;
-        }
         let number = self.number(deployed.number);
         let resolved = wanted.numbered(number, deployed.resolved.as_ref());
         let notes = Notes {
             spec: wanted.spec.clone(),
             mode: Mode::Redeploy,
+            rescaled_at: Some(world.now),
             unproven_since: Some(world.now),
             refused: None,
             ..deployed.notes.clone()

@@ -3,6 +3,7 @@
 mod classify;
 mod conditions;
 mod crashes;
+mod duration;
 mod flows;
 mod sim;
 mod steps;

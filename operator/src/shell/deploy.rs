@@ -16,7 +16,7 @@ use super::context::Context;
 use super::drift::DRIFTED;
 use super::failure::{ActError, counted, leading};
 use super::observe::stateful_set;
-use super::stores::trim_stateful_set;
+use super::trim::trim_stateful_set;
 use crate::build::config::config_name;
 use crate::build::{
     build_config_map, build_disruption_budget, build_network_policy, build_service, build_stateful_set,

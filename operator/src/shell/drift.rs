@@ -12,6 +12,7 @@ use weir_api::Quantity;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::apply::{Ours, is_of};
+use super::trim::trim_meta;
 use crate::names::{APPLIED, JOB, JOB_UID, Job};
 
 /// In place of the mark of what was applied, in what we remember of an object: it has been changed since.
@@ -68,7 +69,6 @@ fn is_same_quantity(live: &str, desired: &str) -> bool {
 /// not what `build` makes.
 pub fn remembered<K: Ours>(object: &K, build: impl Fn(&Job) -> K) -> ObjectMeta {
     let mut meta = object.meta().clone();
-    meta.managed_fields = None;
     let label = |key: &str| object.labels().get(key).cloned();
     if let (Some(namespace), Some(name), Some(uid)) = (object.namespace(), label(JOB), label(JOB_UID)) {
         let job = Job { namespace, name, uid };
@@ -76,6 +76,7 @@ pub fn remembered<K: Ours>(object: &K, build: impl Fn(&Job) -> K) -> ObjectMeta 
             meta.annotations.get_or_insert_default().insert(APPLIED.to_owned(), DRIFTED.to_owned());
         }
     }
+    trim_meta(&mut meta, &[], &[APPLIED]);
     meta
 }
 

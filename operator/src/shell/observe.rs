@@ -15,7 +15,7 @@ use super::context::Context;
 use super::control::ask;
 use super::drift::{covers, hash};
 use super::occasion::{account_allowed, failed, namespace_ending, node, not_admitted};
-use super::stores::trim_stateful_set;
+use super::trim::trim_stateful_set;
 use super::views::{pod_view, task_view};
 use crate::build::build_stateful_set;
 use crate::build::config::KEY;

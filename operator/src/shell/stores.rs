@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
-use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodTemplateSpec, Service};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
@@ -18,9 +18,10 @@ use serde::de::DeserializeOwned;
 use weir_api::StreamJob;
 
 use super::apply::Ours;
-use super::drift::{hash, remembered};
+use super::drift::remembered;
+use super::trim::{trim_config, trim_job, trim_pod, trim_stateful_set};
 use crate::build::{self, build_disruption_budget, build_network_policy, build_service};
-use crate::names::{JOB, Job, LIVE, MANAGED};
+use crate::names::{JOB, Job, MANAGED};
 
 /// Changes within this time are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -64,7 +65,7 @@ pub fn controller(
         .predicate_filter(predicates::generation.combine(predicates::finalizers).combine(deletion), Default::default());
     let (stateful_sets, stateful_set_events) = reflected::<StatefulSet>(client, namespace, trim_stateful_set);
     let (pods, pod_events) = reflected::<Pod>(client, namespace, trim_pod);
-    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace, |_| ());
+    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace, trim_config);
     let (services, service_events) = held::<Service>(client, namespace, build_service);
     let (budgets, budget_events) = held::<PodDisruptionBudget>(client, namespace, build_disruption_budget);
     let build = build.clone();
@@ -115,14 +116,8 @@ where
 {
     let (store, writer) = reflector::store();
     let config = watcher::Config::default().labels(MANAGED).page_size(PAGE);
-    let events = watcher(api::<K>(client, namespace), config)
-        .modify(move |object| {
-            object.managed_fields_mut().clear();
-            trim(object);
-        })
-        .default_backoff()
-        .reflect(writer)
-        .touched_objects();
+    let events =
+        watcher(api::<K>(client, namespace), config).modify(trim).default_backoff().reflect(writer).touched_objects();
     (store, events)
 }
 
@@ -149,31 +144,6 @@ fn held<K: Ours + Send + Sync + 'static>(
         .reflect(writer)
         .touched_objects();
     (store, events)
-}
-
-/// What `kubectl apply` keeps of a manifest on the object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-fn trim_job(job: &mut StreamJob) {
-    job.managed_fields_mut().clear();
-    job.annotations_mut().remove(LAST_APPLIED);
-}
-
-/// Leaves what decisions need: of a StatefulSet its replicas and its record; of its pods' template a hash.
-pub fn trim_stateful_set(set: &mut StatefulSet) {
-    set.managed_fields_mut().clear();
-    let live = set.spec.as_ref().map(|spec| hash(&StatefulSetSpec { replicas: None, ..spec.clone() }));
-    set.annotations_mut().extend(live.map(|live| (LIVE.to_owned(), live)));
-    if let Some(spec) = &mut set.spec {
-        spec.template = PodTemplateSpec::default();
-    }
-}
-
-fn trim_pod(pod: &mut Pod) {
-    if let Some(spec) = &mut pod.spec {
-        let node_name = spec.node_name.take();
-        *spec = PodSpec { node_name, ..PodSpec::default() };
-    }
 }
 
 fn job_of(pod: Pod) -> Option<ObjectRef<StreamJob>> {

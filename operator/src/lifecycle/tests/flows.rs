@@ -159,6 +159,27 @@ fn slots_are_changed_in_the_same_pod() {
 }
 
 #[test]
+fn a_job_is_rescaled_at_most_once_in_a_while_and_runs_meanwhile() {
+    let mut sim = running();
+    sim.edit(json!({ "worker": { "slots": 2 }, "rescale": { "minInterval": "1m" } }));
+    sim.settle();
+    let first = sim.world.deployed.as_ref().unwrap().notes.rescaled_at.unwrap();
+    sim.take();
+    sim.edit(json!({ "worker": { "slots": 4 } }));
+    for _ in 0..10 {
+        let plan = sim.look();
+        assert!(quiet(&plan), "{plan:?}");
+        assert_eq!(sim.state(), JobState::Running);
+    }
+    assert_eq!(sim.condition("Progressing"), ("True".into(), "RescaleWaits".into()));
+    sim.world.memory = Memory::default();
+    sim.world.now = first + jiff::SignedDuration::from_secs(60);
+    sim.settle();
+    assert!(sim.take().contains(&"Rescaling".to_owned()));
+    assert_eq!(sim.world.deployed.as_ref().unwrap().resolved.as_ref().unwrap().parallelism, 4);
+}
+
+#[test]
 fn a_newer_spec_supersedes_a_wait() {
     let mut sim = running();
     sim.edit(json!({ "args": { "events": 5 } }));
