@@ -1,4 +1,4 @@
-//! How long a decision takes: a measurement, not a test. `cargo test --release decisions_take -- --ignored --nocapture`
+//! How long a decision takes: a measurement, not a test. `cargo test --release --workspace --lib how_long_decisions -- --ignored --nocapture`
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ const DECISIONS: usize = 20_000;
 
 #[test]
 #[ignore = "a measurement: 20 000 decisions; its number says nothing on a machine that does other things"]
-fn decisions_take_far_less_than_ten_milliseconds() {
+fn how_long_decisions_take() {
     let mut running = Sim::new(json!({ "args": { "events": 5 } }));
     running.settle();
     running.ask();
@@ -40,6 +40,5 @@ fn decisions_take_far_less_than_ten_milliseconds() {
             took[DECISIONS * 99 / 100],
             took[DECISIONS - 1]
         );
-        assert!(took[DECISIONS * 99 / 100].as_millis() < 10, "{what}");
     }
 }
