@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -118,7 +118,9 @@ pub async fn create_own<K: Ours>(api: &Api<K>, job: &Job, desired: &K) -> Result
         return Ok(());
     }
     let name = desired.name_any();
-    let found = api.get_opt(&name).await.map_err(failed::<K>("get", &name))?;
+    // Listed, not read: of pods the operator may not read single ones.
+    let only = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+    let found = api.list(&only).await.map_err(failed::<K>("list", &name))?.items.pop();
     match found {
         Some(found) if !is_of(found.meta(), job) => Err(ApplyError::Foreign { kind: K::kind(&()).into_owned(), name }),
         // Gone by now: the next look creates it.
