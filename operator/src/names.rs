@@ -23,6 +23,8 @@ pub const MANAGED: &str = "app.kubernetes.io/managed-by=weir-operator";
 pub const CONFIG: &str = "weir.dev/config";
 /// On applied objects: the hash of what was applied.
 pub const APPLIED: &str = "weir.dev/applied";
+/// On StatefulSets as they are remembered, never as they are stored: the hash of what the pods' template is.
+pub const LIVE: &str = "weir.dev/live";
 /// On a service account: jobs may use it if this is `true`.
 pub const ALLOW: &str = "weir.dev/allow";
 

@@ -109,6 +109,9 @@ pub const FINAL_CHECKPOINT_TIMEOUT: DurationBounds =
 /// `spec.upgrade.deadline`
 pub const UPGRADE_DEADLINE: DurationBounds =
     millis(SECOND, 7 * DAY, "5m suits most jobs: an upgrade without a checkpoint by then is rolled back");
+/// `spec.rescale.minInterval`
+pub const RESCALE_MIN_INTERVAL: DurationBounds =
+    millis(SECOND, DAY, "10s suits most jobs: each rescale stops the job for its final checkpoint");
 /// Nonces: `spec.restartNonce`, `spec.checkpointNonce`, `spec.savepoint.nonce`
 pub const NONCE: IntBounds = ints(0, i64::MAX, "write any number not used before, such as the last one plus 1");
 /// `spec.restoreFrom.checkpoint`

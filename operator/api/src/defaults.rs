@@ -36,5 +36,7 @@ pub const RESTART_MAX: Duration = Duration::from_secs(60);
 pub const RESTART_RESET_AFTER: Duration = Duration::from_secs(600);
 /// `spec.upgrade.finalCheckpointTimeout`
 pub const FINAL_CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(60);
+/// `spec.rescale.minInterval`
+pub const RESCALE_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// `spec.upgrade.deadline`
 pub const UPGRADE_DEADLINE: Duration = Duration::from_secs(300);

@@ -97,14 +97,7 @@ pub const SECRET: Form = Form {
     regex: r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
     max_length: 253,
     allowed: "the name of a Secret in the job's namespace: lower-case letters, digits, `-` and `.`",
-    check: |text| {
-        let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        if edges(text, edge) && text.chars().all(|c| edge(c) || "-.".contains(c)) {
-            Ok(())
-        } else {
-            Err("write the name alone, without a namespace".to_owned())
-        }
-    },
+    check: check_object_name,
 };
 
 /// The name of a savepoint.
@@ -205,7 +198,7 @@ fn check_object_name(text: &str) -> Result<(), String> {
     if edges(text, edge) && text.chars().all(|c| edge(c) || "-.".contains(c)) {
         Ok(())
     } else {
-        Err("write the name alone".to_owned())
+        Err("write the name alone, without a namespace".to_owned())
     }
 }
 

@@ -16,11 +16,12 @@ use crate::name::{self, JobName};
 use crate::path::FieldPath;
 use crate::quantity::Quantity;
 use crate::resolved::{
-    FORMAT, ResolvedCheckpoint, ResolvedJob, ResolvedRestart, ResolvedStorage, ResolvedUpgrade, RestoreFrom, Wishes,
+    FORMAT, ResolvedCheckpoint, ResolvedJob, ResolvedRescale, ResolvedRestart, ResolvedStorage, ResolvedUpgrade,
+    RestoreFrom, Wishes,
 };
 use crate::spec::{
-    CheckpointSpec, PARALLELISM, RESTART_ORDER, RestartSpec, RestoreFromSpec, STORAGE_REQUIRED, SavepointSpec,
-    StorageSpec, StreamJob, UpgradeSpec, WorkerSpec,
+    CheckpointSpec, PARALLELISM, RESTART_ORDER, RescaleSpec, RestartSpec, RestoreFromSpec, STORAGE_REQUIRED,
+    SavepointSpec, StorageSpec, StreamJob, UpgradeSpec, WorkerSpec,
 };
 use crate::uri::StorageUri;
 
@@ -88,6 +89,7 @@ impl Checks {
         let storage = self.storage(spec.storage.as_ref());
         let checkpoint = self.checkpoint(&spec.checkpoint.clone().unwrap_or_default());
         let restart = self.restart(&spec.restart.clone().unwrap_or_default());
+        let rescale = self.rescale(&spec.rescale.clone().unwrap_or_default());
         let upgrade = self.upgrade(&spec.upgrade.clone().unwrap_or_default());
         let restore_from = self.restore_from(spec.restore_from.as_ref());
         let restart_nonce = self.nonce("spec.restartNonce", spec.restart_nonce);
@@ -121,6 +123,7 @@ impl Checks {
                 desired_state: spec.desired_state.unwrap_or_default(),
                 deletion_policy: spec.deletion_policy.unwrap_or_default(),
                 upgrade,
+                rescale,
                 checkpoint_nonce,
                 savepoint,
             },
@@ -308,6 +311,17 @@ impl Checks {
                 &bounds::RESTART_RESET_AFTER,
             ),
             budget: spec.budget.and_then(|n| self.keep(bounds::RESTART_BUDGET.check_u32(&at("budget"), n.into()))),
+        }
+    }
+
+    fn rescale(&mut self, spec: &RescaleSpec) -> ResolvedRescale {
+        ResolvedRescale {
+            min_interval: self.duration(
+                "spec.rescale.minInterval",
+                spec.min_interval,
+                defaults::RESCALE_MIN_INTERVAL,
+                &bounds::RESCALE_MIN_INTERVAL,
+            ),
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Wishes {
     pub deletion_policy: DeletionPolicy,
     /// How the job is moved to a changed spec.
     pub upgrade: ResolvedUpgrade,
+    /// How often it may be rescaled.
+    pub rescale: ResolvedRescale,
     /// The last checkpoint that was asked for.
     pub checkpoint_nonce: Option<u64>,
     /// The last savepoint that was asked for.
@@ -150,7 +152,8 @@ pub struct ResolvedRestart {
     pub initial: Duration,
     /// Longest delay.
     pub max: Duration,
-    /// Time without a failure after which delay and budget start anew.
+    /// Time without a failure after which delay and budget start anew; for a pod that fails, a completed checkpoint starts
+    /// the delay anew.
     pub reset_after: Duration,
     /// Restarts in a row after which the job is given up; `None` for no limit.
     pub budget: Option<u32>,
@@ -164,6 +167,20 @@ pub struct ResolvedUpgrade {
     pub final_checkpoint_timeout: Duration,
     /// How long the new job may take for its first checkpoint.
     pub deadline: Duration,
+}
+
+/// How often a running job may be rescaled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedRescale {
+    /// Least time between two rescales.
+    pub min_interval: Duration,
+}
+
+impl Default for ResolvedRescale {
+    fn default() -> Self {
+        ResolvedRescale { min_interval: crate::defaults::RESCALE_MIN_INTERVAL }
+    }
 }
 
 impl Default for ResolvedUpgrade {

@@ -144,6 +144,10 @@ pub struct StreamJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeSpec>,
 
+    /// How often a running job may be rescaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescale: Option<RescaleSpec>,
+
     /// What the job starts from, if not from its own latest checkpoint. Exactly one of journal, savepoint, checkpoint and
     /// empty. Consumed once: the claim records it, the same value is ignored afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,8 +245,8 @@ pub struct RestartSpec {
     #[x_kube(validation = bounds::RESTART_MAX.rule())]
     pub max: Option<Duration>,
 
-    /// Time without a failure after which delay and budget start anew. Unit: duration. Default: 10m. Allowed: 1s to
-    /// 168h.
+    /// Time without a failure after which delay and budget start anew; for a pod that fails, a completed checkpoint starts
+    /// the delay anew. Unit: duration. Default: 10m. Allowed: 1s to 168h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = bounds::RESTART_RESET_AFTER.rule())]
     pub reset_after: Option<Duration>,
@@ -300,6 +304,16 @@ pub struct UpgradeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = bounds::UPGRADE_DEADLINE.rule())]
     pub deadline: Option<Duration>,
+}
+
+/// How often a running job may be rescaled.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RescaleSpec {
+    /// Least time between two rescales; a change that comes sooner waits. Unit: duration. Default: 10s. Allowed: 1s to 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = bounds::RESCALE_MIN_INTERVAL.rule())]
+    pub min_interval: Option<Duration>,
 }
 
 /// A request for a savepoint.

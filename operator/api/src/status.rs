@@ -1,6 +1,7 @@
 //! `StreamJob` status: what the Weir operator last saw. A cache; no decision reads it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
@@ -125,6 +126,28 @@ pub enum JobState {
     Finished,
     /// It was given up; the last failure says why.
     Failed,
+}
+
+impl JobState {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [JobState; 9] = [
+        JobState::Pending,
+        JobState::Starting,
+        JobState::Running,
+        JobState::Restarting,
+        JobState::Upgrading,
+        JobState::Suspending,
+        JobState::Suspended,
+        JobState::Finished,
+        JobState::Failed,
+    ];
+}
+
+impl fmt::Display for JobState {
+    /// As it is serialised.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Serialize::serialize(self, f)
+    }
 }
 
 /// Whether someone should look at a job.

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::world::{Deployed, Wanted};
 
 /// Fields of a spec that change what is asked of a job, not what runs.
-const WISHES: [&str; 5] = ["desiredState", "deletionPolicy", "upgrade", "checkpointNonce", "savepoint"];
+const WISHES: [&str; 6] = ["desiredState", "deletionPolicy", "upgrade", "rescale", "checkpointNonce", "savepoint"];
 
 /// The hash of a spec as it was written, wishes left out. It says whether the user changed what runs, whatever defaults the
 /// operator that looks may have.

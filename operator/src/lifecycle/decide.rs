@@ -8,10 +8,15 @@ use weir_api::spec::{DeletionPolicy, DesiredState};
 use weir_api::status::JobState;
 use weir_api::{Invalid, ResolvedJob, StreamJobStatus};
 
+use super::call::{Call, CallRecord};
+use super::certificate::Certificate;
 use super::change::{Change, resolve_change};
-use super::deployment::{Certificate, Deployment, Ended, Mode, Notes, Refused};
+use super::deployment::{Deployment, Notes, Refused};
+use super::memory::Memory;
+use super::plan::{Action, Notice, Plan};
+use super::report::{Control, Report};
 use super::status::Said;
-use super::world::{Action, Call, CallRecord, Control, Deployed, Memory, Notice, Outcome, Plan, Report, Wanted, World};
+use super::world::{Deployed, Wanted, World};
 use crate::build::config::config_name;
 
 /// How soon to look again while something is under way.
@@ -188,138 +193,6 @@ impl<'w> Step<'w> {
         }
     }
 
-    fn ended(&mut self, deployed: &Deployed, ended: &Ended) {
-        match ended {
-            Ended::Finished => {
-                self.said.state(JobState::Finished);
-                self.said.not_ready("Finished", "its input ended and all output is committed");
-            }
-            Ended::Failed { reason, message } => {
-                self.said.state(JobState::Failed);
-                self.said.degraded(reason, message.clone());
-                self.said.not_ready("Failed", message.clone());
-            }
-        }
-        if deployed.replicas > 0 {
-            self.scale(deployed, 0, deployed.notes.clone());
-        }
-    }
-
-    fn suspend(&mut self, deployed: &Deployed) {
-        if deployed.replicas == 0 {
-            let gone = self.world.pods.is_empty();
-            self.said.state(if gone { JobState::Suspended } else { JobState::Suspending });
-            self.said.not_ready("Suspended", "the job is suspended and keeps everything it needs to go on");
-            self.again = if gone { RARELY } else { SOON };
-            return;
-        }
-        self.said.state(JobState::Suspending);
-        self.said.progressing("Suspending", "the job is being stopped with a final checkpoint");
-        if self.stopped(deployed) {
-            self.scale(deployed, 0, Notes { unproven_since: None, ..deployed.notes.clone() });
-        }
-        self.again = SOON;
-    }
-
-    fn resume(&mut self, deployed: &Deployed, changed: Option<&Wanted>) {
-        self.said.state(JobState::Starting);
-        self.said.progressing("Resuming", "the runtime pods are being created");
-        let number = self.number(deployed.number);
-        let world = self.world;
-        let (resolved, spec) = match (changed, &world.wanted, &deployed.resolved) {
-            (Some(wanted), _, _) => (wanted.numbered(number, None), wanted.spec.clone()),
-            (None, _, Some(last)) => (renumbered(last, number), deployed.notes.spec.clone()),
-            (None, Ok(wanted), None) => (wanted.numbered(number, None), wanted.spec.clone()),
-            (None, Err(_), None) => return,
-        };
-        let notes = Notes { spec, mode: Mode::Replace, unproven_since: Some(world.now), ..deployed.notes.clone() };
-        self.tell("Resumed", "the job goes on from its latest checkpoint");
-        self.deploy(resolved, deployed.serial, 1, notes);
-        self.again = SOON;
-    }
-
-    /// A job that came to an end is asked to run again by a changed spec.
-    fn begin_again(&mut self, deployed: &Deployed, wanted: &Wanted) {
-        let running = self.world.desired_state == DesiredState::Running;
-        self.said.state(if running { JobState::Starting } else { JobState::Suspended });
-        if running {
-            self.said.progressing("Starting", "the spec changed after the job had ended: it runs again");
-        } else {
-            self.said.not_ready("Suspended", "the job is suspended and keeps everything it needs to go on");
-        }
-        let notes = Notes {
-            spec: wanted.spec.clone(),
-            mode: Mode::Replace,
-            unproven_since: running.then_some(self.world.now),
-            ended: None,
-            refused: None,
-            ..deployed.notes.clone()
-        };
-        self.tell("Restarted", "the spec changed after the job had ended: it runs again");
-        self.deploy(wanted.numbered(self.number(deployed.number), None), deployed.serial, i32::from(running), notes);
-        self.again = SOON;
-    }
-
-    /// The stop ladder. True once nothing of the deployment needs to be waited for.
-    ///
-    /// First a final checkpoint through the control API; if there is no answer, or none in time, the pods may be deleted:
-    /// the latest completed checkpoint is used, and that is said.
-    pub(super) fn stopped(&mut self, deployed: &Deployed) -> bool {
-        use super::world::CallKind::Stop;
-        let world = self.world;
-        let timeout = self.final_checkpoint_timeout();
-        let report = self.report();
-        if report.is_some_and(|report| report.journal_settled(deployed.number)) || world.pods.is_empty() {
-            if let Some(CallRecord { outcome, .. }) = self.memory.calls.remove(&Stop) {
-                let said = if let Some(Outcome::Done(what)) = outcome { what } else { "the job is stopped".to_owned() };
-                self.tell("Stopped", said);
-            }
-            return true;
-        }
-        let call = self.memory.calls.get(&Stop).filter(|call| call.key == deployed.number).cloned();
-        let Some(CallRecord { started, outcome, .. }) = call else {
-            let can_answer = world.pods.iter().any(|pod| pod.running_since.is_some() && pod.deleting.is_none());
-            if !can_answer {
-                self.warn("NoFinalCheckpoint", "no process is there to stop: the latest completed checkpoint is used");
-                return true;
-            }
-            self.call(Call::Stop { number: deployed.number, timeout });
-            return false;
-        };
-        // A little longer than the coordinator itself takes, so that its own answer wins.
-        let over = super::back_off::since(world.now, started) > timeout + STOP_GRACE;
-        match outcome {
-            Some(Outcome::Done(what)) => {
-                self.memory.calls.remove(&Stop);
-                self.tell("Stopped", what);
-                true
-            }
-            Some(Outcome::Refused(why)) => {
-                self.memory.calls.remove(&Stop);
-                self.warn("NoFinalCheckpoint", format!("{why}: the latest completed checkpoint is used"));
-                true
-            }
-            Some(Outcome::Again(why)) if over => {
-                self.memory.calls.remove(&Stop);
-                self.warn("NoFinalCheckpoint", format!("{why}: the latest completed checkpoint is used"));
-                true
-            }
-            Some(Outcome::Again(_)) => {
-                // Asked again, counted from the first time.
-                self.actions.push(Action::Call(Call::Stop { number: deployed.number, timeout }));
-                false
-            }
-            None if over => {
-                self.memory.calls.remove(&Stop);
-                let words =
-                    format!("no final checkpoint within {}s: the latest completed one is used", timeout.as_secs());
-                self.warn("NoFinalCheckpoint", words);
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Deploys a resolved job with a number. The certificate is renewed with it if that is due.
     pub(super) fn deploy(&mut self, resolved: ResolvedJob, serial: u64, replicas: i32, mut notes: Notes) {
         if Certificate::due(notes.certified_at, self.world.now) != Certificate::Keep {
@@ -381,11 +254,13 @@ impl<'w> Step<'w> {
     }
 
     pub(super) fn tell(&mut self, reason: &str, note: impl Into<String>) {
-        self.notices.push(Notice { warning: false, reason: reason.to_owned(), note: note.into() });
+        let (reason, note) = (reason.to_owned(), note.into());
+        self.notices.push(Notice { warning: false, happened: false, reason, note });
     }
 
     pub(super) fn warn(&mut self, reason: &str, note: impl Into<String>) {
-        self.notices.push(Notice { warning: true, reason: reason.to_owned(), note: note.into() });
+        let (reason, note) = (reason.to_owned(), note.into());
+        self.notices.push(Notice { warning: true, happened: false, reason, note });
     }
 
     fn finish(mut self) -> Plan {
@@ -395,18 +270,7 @@ impl<'w> Step<'w> {
     }
 }
 
-/// What is waited beyond the time that a coordinator has for its final checkpoint.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-
 /// The same job with another number.
 pub(super) fn renumbered(resolved: &ResolvedJob, number: u64) -> ResolvedJob {
     ResolvedJob { revision_number: number, ..resolved.clone() }
-}
-
-impl Report {
-    /// Whether the journal says that the revision `number` came to an end.
-    pub(super) fn journal_settled(&self, number: u64) -> bool {
-        use super::world::RunState::{Failed, Finished, Stopped};
-        self.journal_number >= number && matches!(self.journal, Stopped | Finished | Failed)
-    }
 }

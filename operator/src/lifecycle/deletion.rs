@@ -9,7 +9,9 @@ use weir_api::status::JobState;
 
 use super::back_off::since;
 use super::decide::{SOON, Step};
-use super::world::Action;
+use super::plan::{Action, Removal};
+use super::pods::REFUSED;
+use super::preflight::refusal;
 use crate::names::Component;
 
 /// How long the deletion of checkpoints may take before they are kept and the job goes.
@@ -50,26 +52,42 @@ impl Step<'_> {
         let orphans = world.pods.iter().filter(|pod| pod.deleting.is_none() && world.deployed.is_none());
         for pod in orphans {
             let (name, uid) = (pod.name.clone(), pod.uid.clone());
-            self.actions.push(Action::DeletePod { name, uid, force: false });
+            self.actions.push(Action::DeletePod { name, uid, how: Removal::Graceful });
         }
         if !world.pods.is_empty() {
             return;
         }
-        match world.deletion.as_ref().map(|task| task.ended.clone()) {
+        match world.deletion.as_ref().map(|task| task.ended.as_ref()) {
             Some(Some((0, _))) => {
                 self.tell("CheckpointsDeleted", "everything under the job's prefix is deleted, savepoints excepted");
                 self.let_go();
             }
+            Some(Some((REFUSED, said))) => {
+                let pod = world.job.delete_pod();
+                let words = format!(
+                    "the pod that deletes the checkpoints refused: {}: mend it and delete pod {pod} to try again, or set \
+                     spec.deletionPolicy to Retain to keep them; they are kept in any case {} minutes after the deletion",
+                    refusal(said.as_str()),
+                    DELETION_DEADLINE.as_secs() / 60,
+                );
+                self.said.held_back("DeletionRefused", words);
+                self.again = Duration::from_secs(5);
+            }
             Some(Some((_, said))) => {
                 // A new pod tries again, until the deadline.
-                self.warn("DeletionFailed", said);
+                self.warn("DeletionFailed", said.as_str());
                 if let Some(task) = world.deletion.as_ref().filter(|task| !task.deleting) {
                     let (name, uid) = (task.name.clone(), task.uid.clone());
-                    self.actions.push(Action::DeletePod { name, uid, force: false });
+                    self.actions.push(Action::DeletePod { name, uid, how: Removal::Graceful });
                 }
                 self.again = Duration::from_secs(5);
             }
             Some(None) => self.again = Duration::from_secs(1),
+            None if world.conflict == Some(format!("Pod {}", world.job.delete_pod())) => {
+                let words = format!("Pod {} is there and is not this job's: remove it", world.job.delete_pod());
+                self.said.held_back("NameConflict", words);
+                self.again = Duration::from_secs(5);
+            }
             None => match self.last_resolved() {
                 Some((resolved, spec)) => {
                     let resolved = Box::new(resolved);

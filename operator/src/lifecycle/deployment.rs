@@ -42,6 +42,9 @@ pub struct Notes {
     /// When it was deployed, while it has not proven itself by a checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_since: Option<Timestamp>,
+    /// When the job was last rescaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescaled_at: Option<Timestamp>,
     /// The newest deployment that has proven itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<Stable>,
@@ -169,34 +172,5 @@ impl Recorded {
         }
         let Record { format: _, config, number, serial, notes } = record;
         Ok(Recorded { config, number, serial, notes })
-    }
-}
-
-/// When a certificate is replaced. It is valid for a year; see DESIGN 9.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certificate {
-    /// More than half of its time is left.
-    Keep,
-    /// Replaced when pods are replaced anyway.
-    WithPods,
-    /// Pods are replaced for it.
-    Now,
-}
-
-impl Certificate {
-    /// Validity of a leaf, in seconds.
-    const VALID: i64 = 365 * 86_400;
-
-    /// What is due for a certificate issued at `issued`.
-    pub fn due(issued: Option<Timestamp>, now: Timestamp) -> Certificate {
-        let Some(issued) = issued else { return Certificate::WithPods };
-        let left = Self::VALID - now.duration_since(issued).as_secs();
-        if left * 5 < Self::VALID {
-            Certificate::Now
-        } else if left * 2 < Self::VALID {
-            Certificate::WithPods
-        } else {
-            Certificate::Keep
-        }
     }
 }

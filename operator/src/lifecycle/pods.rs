@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::failures::Reason;
-use super::world::{NodeHealth, PodView, Terminated, Waiting};
+use super::pod_view::{PodView, Terminated, Waiting};
+use super::reason::Reason;
+use super::world::NodeHealth;
 
 /// Exit codes of the runtime; see `weir_control::exit_code`.
 const DONE: i32 = 0;
@@ -42,6 +43,13 @@ pub struct Crash {
     pub message: String,
     /// When it ended.
     pub at: Timestamp,
+}
+
+impl Crash {
+    /// What it said, or how it ended.
+    pub(super) fn words(&self) -> String {
+        if self.message.is_empty() { format!("exit code {}", self.exit_code) } else { self.message.clone() }
+    }
 }
 
 /// How a pod is, given what is known of its node.

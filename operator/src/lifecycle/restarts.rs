@@ -7,10 +7,12 @@ use weir_api::status::FailureStatus;
 
 use super::decide::Step;
 use super::deployment::Mode;
-use super::failures::Reason;
+use super::plan::Notice;
+use super::pod_view::PodView;
 use super::pods::resolve_crash;
+use super::reason::Reason;
+use super::report::Report;
 use super::status::time;
-use super::world::{PodView, Report};
 
 /// Up to where restarts are counted. Kept in the status, beside the counters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -73,7 +75,8 @@ impl Step<'_> {
         *by_reason = by_reason.saturating_add(more);
         *self.restarted.entry(reason.to_owned()).or_default() += count;
         let note = if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") };
-        self.warn("Restarted", note);
+        // The mark in the status, which is written in any case, says that it was counted.
+        self.notices.push(Notice { warning: true, happened: true, reason: "Restarted".to_owned(), note });
     }
 
     fn last_failure(&mut self, pod: &PodView) {

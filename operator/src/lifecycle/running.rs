@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use weir_api::ResolvedJob;
 use weir_api::status::JobState;
 
-use super::back_off::{BackOff, millis, since};
+use super::back_off::{millis, since};
+use super::call::CallKind;
+use super::certificate::Certificate;
 use super::decide::{POLL, SOON, Step, renumbered};
-use super::deployment::{Certificate, Ended, Mode, Notes};
-use super::failures::Reason;
-use super::pods::{Crash, PodHealth, resolve_health};
-use super::world::{Action, Call, CallKind, Control, Deployed, Outcome, PodView, Report, RunState};
+use super::deployment::{Ended, Mode, Notes};
+use super::failing::TERMINATING_DEADLINE;
+use super::plan::Removal;
+use super::pod_view::PodView;
+use super::pods::{PodHealth, resolve_health};
+use super::reason::Reason;
+use super::report::{Control, Report, RunState};
+use super::world::Deployed;
+use crate::build::config::config_name;
 
 /// How long a node may be silent before its pods are replaced. Fencing makes it safe to be wrong.
 pub const NODE_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a pod may take beyond its grace period before it is removed without its kubelet's word.
-pub const TERMINATING_DEADLINE: Duration = Duration::from_secs(60);
-/// How long a pod may be stuck in its image before a new one tries.
-pub const IMAGE_DEADLINE: Duration = Duration::from_secs(120);
-/// How long a pod may take to be scheduled, or to be admitted, before that is worth saying.
-pub const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a coordinator may be silent before that is worth saying.
 pub const SILENCE_PATIENCE: Duration = Duration::from_secs(30);
 /// What is granted beyond a checkpoint's own timeout and three intervals before a job counts as making no progress.
@@ -38,12 +38,15 @@ impl Step<'_> {
                 "the ConfigMap with the resolved job is gone and the spec is refused: mend the spec".to_owned(),
             );
         };
-        // Somebody removed what pods are made from, or asked for more pods than there may be.
-        if !self.world.configs.contains(&deployed.config) || deployed.replicas > 1 {
+        // Somebody removed what pods are made from, or edited it, or asked for more pods than there may be.
+        if deployed.drifted || !self.world.configs.contains(&deployed.config) || deployed.replicas > 1 {
             self.scale(deployed, 1, deployed.notes.clone());
         }
         if Certificate::due(deployed.notes.certified_at, self.world.now) == Certificate::Now {
             return self.renew_certificate(deployed, &resolved);
+        }
+        if self.rolls_back(deployed) {
+            return;
         }
         // A stop that was taken back: a later one counts its time anew.
         self.memory.calls.remove(&CallKind::Stop);
@@ -55,6 +58,13 @@ impl Step<'_> {
         }
         let Some(pod) = self.world.pods.first().cloned() else { return self.no_pod(deployed) };
         let health = resolve_health(&pod, &self.world.node);
+        let runs = matches!(health, PodHealth::Starting | PodHealth::Running);
+        if let Some(crash) = self.count_crash(&pod, &health, &resolved)
+            && runs
+            && self.budget_is_spent(deployed, &resolved, &crash)
+        {
+            return;
+        }
         match health {
             PodHealth::Running => self.running(deployed, &resolved, &pod),
             PodHealth::Starting => {
@@ -78,7 +88,7 @@ impl Step<'_> {
     fn resolved_again(&mut self, deployed: &Deployed) -> Option<ResolvedJob> {
         let wanted = self.world.wanted.as_ref().ok()?;
         let resolved = wanted.numbered(deployed.number, None);
-        if super::super::build::config::config_name(&self.world.job, &resolved) != deployed.config {
+        if config_name(&self.world.job, &resolved) != deployed.config {
             let number = self.number(deployed.number);
             let notes = Notes { spec: wanted.spec.clone(), ..deployed.notes.clone() };
             self.deploy(renumbered(&resolved, number), deployed.serial, deployed.replicas, notes);
@@ -86,41 +96,6 @@ impl Step<'_> {
             self.note(deployed, deployed.notes.clone());
         }
         Some(resolved)
-    }
-
-    /// The stop ladder for the sake of a certificate that is nearly over.
-    fn renew_certificate(&mut self, deployed: &Deployed, resolved: &ResolvedJob) {
-        self.said.state(JobState::Restarting);
-        self.said.progressing("RenewingCertificate", "the certificate is nearly over: pods are replaced for a new one");
-        self.again = SOON;
-        if self.stopped(deployed) {
-            let number = self.number(deployed.number);
-            // Only a new pod reads the new certificate, however the deployment before came to its pods.
-            let notes = Notes { mode: Mode::Replace, ..deployed.notes.clone() };
-            self.deploy(renumbered(resolved, number), deployed.serial, 1, notes);
-        }
-    }
-
-    /// True if pods of another deployment are there that shall not stay.
-    fn replace_stale_pods(&mut self, deployed: &Deployed) -> bool {
-        if deployed.notes.mode == Mode::Redeploy {
-            return false;
-        }
-        let stale = self.world.pods.iter().filter(|pod| pod.config != deployed.config);
-        let mut any = false;
-        for pod in stale {
-            any = true;
-            if pod.deleting.is_none() {
-                let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                self.actions.push(Action::DeletePod { name, uid, force: false });
-            } else if matches!(resolve_health(pod, &self.world.node), PodHealth::Terminating(until) | PodHealth::NodeGone(until)
-                if since(self.world.now, until) > TERMINATING_DEADLINE)
-            {
-                let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                self.actions.push(Action::DeletePod { name, uid, force: true });
-            }
-        }
-        any
     }
 
     fn no_pod(&mut self, deployed: &Deployed) {
@@ -131,89 +106,11 @@ impl Step<'_> {
         self.upgrade_deadline(deployed);
     }
 
-    fn starting(&mut self) {
+    pub(super) fn starting(&mut self) {
         let again = self.world.status.restarts.unwrap_or_default() > 0 && self.world.status.job_id.is_some();
         self.said.state(if again { JobState::Restarting } else { JobState::Starting });
         self.said.progressing("Starting", "the runtime pod is starting");
         self.again = SOON;
-    }
-
-    /// A pod that goes, or that nobody will ever confirm to have gone.
-    fn terminating(&mut self, pod: &PodView, then: Timestamp, deadline: Duration, reason: Reason) {
-        self.said.state(JobState::Restarting);
-        self.said.progressing(reason.title(), "the runtime pod is going; another takes its place");
-        self.again = SOON;
-        if since(self.world.now, then) > deadline {
-            self.remove(pod, reason, true);
-        }
-    }
-
-    fn stuck(&mut self, deployed: &Deployed, resolved: &ResolvedJob, pod: &PodView, reason: Reason, message: &str) {
-        self.starting();
-        if since(self.world.now, pod.created) > START_PATIENCE {
-            self.say_stuck(reason, message);
-        }
-        let failures = self.memory.back_off.in_a_row(self.world.now, &resolved.restart);
-        let patience = IMAGE_DEADLINE.saturating_mul(failures + 1).min(Duration::from_secs(900));
-        if reason == Reason::Image && since(self.world.now, pod.created) > patience {
-            self.memory.back_off.failed(self.world.now, &resolved.restart);
-            self.remove(pod, reason, false);
-        }
-        self.again = Duration::from_secs(1);
-        self.upgrade_deadline(deployed);
-    }
-
-    fn say_stuck(&mut self, reason: Reason, message: &str) {
-        self.said.held_back(reason.title(), format!("{message}: {}", reason.way_out()));
-    }
-
-    fn crashed(&mut self, deployed: &Deployed, resolved: &ResolvedJob, pod: &PodView, crash: &Crash) {
-        let now = self.world.now;
-        let seen = Some((pod.uid.clone(), pod.restarts));
-        if self.memory.crash_seen != seen {
-            self.memory.crash_seen = seen;
-            self.memory.back_off.failed(crash.at, &resolved.restart);
-        }
-        let failures = self.memory.back_off.in_a_row(now, &resolved.restart).max(1);
-        self.said.state(JobState::Restarting);
-        let words =
-            if crash.message.is_empty() { format!("exit code {}", crash.exit_code) } else { crash.message.clone() };
-        self.said.progressing(crash.reason.title(), words.clone());
-        self.again = SOON;
-        if pod.config != deployed.config {
-            // It was started with what it was first told, which a later redeployment has overtaken.
-            return self.remove(pod, crash.reason, false);
-        }
-        if crash.reason == Reason::Refused {
-            return self.give_up(deployed, Reason::Refused.title(), &super::upgrade::refusal(&words));
-        }
-        if resolved.restart.budget.is_some_and(|budget| failures > budget) {
-            let words = format!("{failures} failures in a row, the last: {words}: {}", crash.reason.way_out());
-            return self.give_up(deployed, "RestartBudgetExhausted", &words);
-        }
-        if failures >= LOOP {
-            let words = format!("{failures} failures in a row, the last: {words}: {}", crash.reason.way_out());
-            self.said.held_back(crash.reason.title(), words);
-        }
-        let waited = since(now, crash.at);
-        let ours = BackOff::delay(failures, &resolved.restart);
-        let kubelets = BackOff::kubelet(pod.restarts);
-        let waits = pod.waiting.as_ref().is_some_and(|waiting| waiting.reason == "CrashLoopBackOff");
-        if waits && waited >= ours && kubelets > waited + Duration::from_secs(1) {
-            self.remove(pod, crash.reason, false);
-        } else if waited < ours {
-            self.again = (ours - waited).min(SOON);
-        }
-        self.upgrade_deadline(deployed);
-    }
-
-    fn remove(&mut self, pod: &PodView, reason: Reason, force: bool) {
-        if pod.deleting.is_some() && !force {
-            return;
-        }
-        self.memory.removed = Some((pod.uid.clone(), reason.as_str().to_owned()));
-        self.warn(reason.title(), format!("pod {} is replaced: {}", pod.name, reason.way_out()));
-        self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone(), force });
     }
 
     /// The process runs: what does the coordinator say?
@@ -291,6 +188,13 @@ impl Step<'_> {
         {
             notes = self.proven(deployed);
         }
+        if let Some(newest) = newest {
+            self.memory.back_off.progressed(newest.completed_at);
+        }
+        if self.memory.back_off.fruitless(now, &resolved.restart) > 0 {
+            // The next failure may come soon: by then the checkpoint in between must have been seen.
+            self.again = Duration::from_secs(1);
+        }
         self.checkpoint_health(resolved, report);
         self.requests(&mut notes, report, deployed.number);
         let from = *self.memory.progress_since.get_or_insert(now);
@@ -303,7 +207,7 @@ impl Step<'_> {
         if report.storage_trouble.is_none() && since(now, from) > patience {
             self.memory.progress_since = None;
             self.memory.back_off.failed(now, &resolved.restart);
-            return self.remove(pod, Reason::NoProgress, false);
+            return self.remove(pod, Reason::NoProgress, Removal::Graceful);
         }
         if notes.unproven_since.is_some() {
             self.again = Duration::from_secs(1);
@@ -327,6 +231,10 @@ impl Step<'_> {
 
     /// The journal is stopped although the job is to run: by hand, or by an upgrade that was taken back.
     fn stopped_by_someone(&mut self, deployed: &Deployed, resolved: &ResolvedJob, report: &Report) {
+        // Perhaps by an operator that was on the way back, and is gone.
+        if self.goes_back_in_time(deployed) {
+            return;
+        }
         self.said.state(JobState::Starting);
         self.said.progressing("Resuming", "the job was stopped and is to run: it goes on from its final checkpoint");
         self.tell("Resumed", "the job was stopped and is to run: it goes on from its final checkpoint");
@@ -334,113 +242,5 @@ impl Step<'_> {
         let notes = Notes { mode: Mode::Replace, unproven_since: Some(self.world.now), ..deployed.notes.clone() };
         self.deploy(renumbered(resolved, number), deployed.serial, 1, notes);
         self.again = SOON;
-    }
-
-    fn is_redeploying(&self, deployed: &Deployed) -> bool {
-        let record = self.memory.calls.get(&CallKind::Redeploy);
-        record.is_some_and(|record| record.key == deployed.number && record.outcome.is_none())
-    }
-
-    fn redeploy(&mut self, deployed: &Deployed, resolved: &ResolvedJob) {
-        self.said.state(JobState::Upgrading);
-        self.said.progressing("Rescaling", "the job is being deployed anew in the same pods");
-        self.again = SOON;
-        let record = self.memory.calls.get(&CallKind::Redeploy).filter(|call| call.key == deployed.number).cloned();
-        let timeout = self.final_checkpoint_timeout();
-        let Some(record) = record else {
-            return self.call(Call::Redeploy { resolved: Box::new(resolved.clone()), timeout });
-        };
-        match record.outcome {
-            None => self.upgrade_deadline(deployed),
-            Some(Outcome::Done(_)) => {
-                // Done, and yet the process does not know: it is told again.
-                self.memory.calls.remove(&CallKind::Redeploy);
-                self.upgrade_deadline(deployed);
-            }
-            Some(Outcome::Again(_)) => {
-                self.actions.push(Action::Call(Call::Redeploy { resolved: Box::new(resolved.clone()), timeout }));
-                self.upgrade_deadline(deployed);
-            }
-            Some(Outcome::Refused(why)) => {
-                self.memory.calls.remove(&CallKind::Redeploy);
-                if !self.roll_back(deployed, &format!("the coordinator refused the new revision: {why}")) {
-                    self.warn("Rescaling", format!("the coordinator refused ({why}): the pods are replaced instead"));
-                    self.note(deployed, Notes { mode: Mode::Replace, ..deployed.notes.clone() });
-                }
-            }
-        }
-    }
-
-    /// A deployment that has not proven itself in time goes back to the stable one, once.
-    pub(super) fn upgrade_deadline(&mut self, deployed: &Deployed) {
-        let Some(then) = deployed.notes.unproven_since else { return };
-        let deadline = millis(self.upgrade_wishes().deadline);
-        if since(self.world.now, then) <= deadline {
-            return;
-        }
-        let why = match &self.said.degraded {
-            Some((reason, message)) => {
-                format!("no completed checkpoint within {}s: {reason}: {message}", deadline.as_secs())
-            }
-            None => format!("no completed checkpoint within {}s", deadline.as_secs()),
-        };
-        if !self.roll_back(deployed, &why) && self.said.degraded.is_none() {
-            let words = format!("{why}: look at the job's metrics and at the storage");
-            // A job that runs is ready, also while its first checkpoint is late.
-            if !self.said.is_running() {
-                self.said.not_ready("NoCheckpoint", words.clone());
-            }
-            self.said.degraded("NoCheckpoint", words);
-        }
-    }
-
-    fn requests(&mut self, notes: &mut Notes, report: &Report, number: u64) {
-        let Ok(wanted) = &self.world.wanted else { return };
-        let wishes = wanted.resolved.wishes.clone();
-        if report.number != number || report.state != RunState::Running {
-            return;
-        }
-        if let Some(nonce) = wishes.checkpoint_nonce.filter(|nonce| notes.checkpoint_nonce != Some(*nonce)) {
-            let carried_out = report.checkpoint_nonce == Some(nonce);
-            if let Some(said) = self.request(Call::Checkpoint { nonce }, carried_out) {
-                notes.checkpoint_nonce = Some(nonce);
-                self.tell("Checkpoint", said);
-            }
-        }
-        let Some(savepoint) = wishes.savepoint else { return };
-        let Ok(nonce) = u64::try_from(savepoint.nonce) else { return };
-        if notes.savepoint_nonce == Some(nonce) {
-            return;
-        }
-        let carried_out = report.savepoint_nonce == Some(nonce);
-        if let Some(said) = self.request(Call::Savepoint { nonce, name: savepoint.name.clone() }, carried_out) {
-            notes.savepoint_nonce = Some(nonce);
-            self.tell("Savepoint", said.clone());
-            let (name, nonce) = (savepoint.name.clone(), savepoint.nonce);
-            self.status.savepoint = Some(weir_api::status::SavepointStatus { name, nonce, message: said });
-        }
-    }
-
-    /// Carries out a request once; answers what came of it when it is over.
-    fn request(&mut self, call: Call, carried_out: bool) -> Option<String> {
-        self.again = self.again.min(SOON);
-        let kind = call.kind();
-        let record = self.memory.calls.get(&kind).filter(|record| record.key == call.key()).cloned();
-        match record.map(|record| record.outcome) {
-            None if carried_out => Some("it was taken".to_owned()),
-            None => {
-                self.call(call);
-                None
-            }
-            Some(None) => None,
-            Some(Some(Outcome::Again(_))) => {
-                self.actions.push(Action::Call(call));
-                None
-            }
-            Some(Some(Outcome::Done(said) | Outcome::Refused(said))) => {
-                self.memory.calls.remove(&kind);
-                Some(said)
-            }
-        }
     }
 }

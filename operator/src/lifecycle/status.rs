@@ -9,7 +9,8 @@ use weir_api::status::{CheckpointStatus, Health, JobState};
 
 use super::back_off::{millis, since};
 use super::decide::Step;
-use super::world::{Deployed, Report};
+use super::report::Report;
+use super::world::Deployed;
 
 /// Most characters of a message: conditions and events have bounds, and an error can be a page.
 const MOST: usize = 1000;

@@ -2,6 +2,8 @@
 
 mod classify;
 mod conditions;
+mod crashes;
+mod duration;
 mod flows;
 mod sim;
 mod steps;

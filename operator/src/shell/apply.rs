@@ -1,19 +1,20 @@
 //! Objects to the API server: created first, applied only over what is ours.
 //!
-//! An object that is unchanged costs no call: what was applied is known by its hash, in an annotation. What is there under
+//! An object that is unchanged costs no call: what was applied is known by its hash, in an annotation, and whether it still is
+//! what was applied by a look at it when it changes ([`super::drift`]). What is there under
 //! one of our names and is not owned by the same StreamJob is never written to.
 
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::drift::hash;
 use crate::names::{APPLIED, Job, MANAGER};
 
 /// Why an object is not as it should be.
@@ -108,6 +109,25 @@ pub async fn create<K: Ours>(api: &Api<K>, desired: &K) -> Result<Option<K>, App
     }
 }
 
+/// Creates an object, or finds the job's own under its name.
+///
+/// # Errors
+/// When the name is taken by another owner, or a call fails.
+pub async fn create_own<K: Ours>(api: &Api<K>, job: &Job, desired: &K) -> Result<(), ApplyError> {
+    if create(api, desired).await?.is_some() {
+        return Ok(());
+    }
+    let name = desired.name_any();
+    // Listed, not read: of pods the operator may not read single ones.
+    let only = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+    let found = api.list(&only).await.map_err(failed::<K>("list", &name))?.items.pop();
+    match found {
+        Some(found) if !is_of(found.meta(), job) => Err(ApplyError::Foreign { kind: K::kind(&()).into_owned(), name }),
+        // Gone by now: the next look creates it.
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What we created is ours as an update, what we apply as an apply: what is then left out would stay for ever. So what we
 /// created becomes an apply before the first one.
 /// Answers the version to guard the apply by.
@@ -131,9 +151,4 @@ async fn own_fields<K: Ours>(api: &Api<K>, name: &str, seen: Option<String>) -> 
 fn failed<K: Ours>(verb: &'static str, name: &str) -> impl FnOnce(kube::Error) -> ApplyError {
     let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
     move |source| ApplyError::Call { verb, kind, name, source: Box::new(source) }
-}
-
-fn hash<K: Serialize>(desired: &K) -> String {
-    let text = serde_json::to_string(desired).expect("an object is JSON");
-    format!("{:016x}", xxh3_64(text.as_bytes()))
 }

@@ -79,6 +79,10 @@ pub struct JobMemory {
     pub node: Option<(Instant, String, NodeHealth)>,
     /// Why the API server refuses pods, and when it was asked.
     pub not_admitted: Option<(Instant, Option<String>)>,
+    /// The StatefulSet's template that was found to be what was applied, by its hash.
+    pub verified: Option<String>,
+    /// When objects that somebody else edited were last put back, by kind.
+    pub repaired: HashMap<String, Instant>,
     /// Looks that failed in a row.
     pub errors: u32,
 }

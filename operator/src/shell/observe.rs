@@ -1,11 +1,11 @@
 //! The first step of a look: everything that a decision needs, read and put into values.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ServiceAccount};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use weir_api::{Invalid, ResolvedJob, StreamJob, Surface, resolve};
@@ -13,13 +13,17 @@ use weir_api::{Invalid, ResolvedJob, StreamJob, Surface, resolve};
 use super::apply::is_of;
 use super::context::Context;
 use super::control::ask;
-use super::views::{node_health, pod_view, task_view};
+use super::drift::{covers, hash};
+use super::occasion::{account_allowed, failed, namespace_ending, node, not_admitted};
+use super::trim::trim_stateful_set;
+use super::views::{pod_view, task_view};
+use crate::build::build_stateful_set;
 use crate::build::config::KEY;
-use crate::lifecycle::{Control, Deployed, NodeHealth, PodView, Recorded, TaskView, Wanted, World, spec_hash};
-use crate::names::{ALLOW, COMPONENT, Component, JOB, JOB_UID, Job};
+use crate::lifecycle::{
+    Control, Deployed, Deployment, NodeHealth, PodView, Recorded, TaskView, Wanted, World, spec_hash,
+};
+use crate::names::{ALLOW, APPLIED, COMPONENT, Component, JOB, JOB_UID, Job, LIVE};
 
-/// How long an answer about a node or about refused pods is good.
-const FRESH: Duration = Duration::from_secs(5);
 /// How long a name that is taken is left alone before it is tried again.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(60);
 
@@ -212,8 +216,10 @@ async fn deployed(context: &Context, job: &Job, found: &StatefulSet) -> Result<D
     let Recorded { config, number, serial, notes } =
         Recorded::read(found.annotations()).map_err(ObserveError::Record)?;
     let status = found.status.as_ref();
+    let resolved = resolved(context, job, &config).await?;
     Ok(Deployed {
-        resolved: resolved(context, job, &config).await?,
+        drifted: drifted(context, job, found, resolved.as_ref()).await?,
+        resolved,
         config,
         number,
         serial,
@@ -221,6 +227,42 @@ async fn deployed(context: &Context, job: &Job, found: &StatefulSet) -> Result<D
         ready: status.and_then(|status| status.ready_replicas).unwrap_or_default(),
         notes,
     })
+}
+
+/// Whether the StatefulSet is another one than was applied. It is read whole when its template is another one than at the last
+/// look.
+async fn drifted(
+    context: &Context,
+    job: &Job,
+    found: &StatefulSet,
+    resolved: Option<&ResolvedJob>,
+) -> Result<bool, ObserveError> {
+    let live = found.annotations().get(LIVE);
+    let replicas = found.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+    let is_known = context.with(&job.uid, |memory| memory.verified.as_ref() == live);
+    let (Some(resolved), false, 1..) = (resolved, is_known, replicas) else { return Ok(false) };
+    let Recorded { config, number: _, serial, notes } =
+        Recorded::read(found.annotations()).map_err(ObserveError::Record)?;
+    let image = resolved.image.clone().unwrap_or_else(|| context.build.image.clone());
+    let deployment = Deployment { config, resolved: resolved.clone(), image, serial, replicas, notes };
+    let built = build_stateful_set(job, &deployment);
+    // Applied by an operator that builds otherwise: nobody can say what was edited.
+    if found.annotations().get(APPLIED) != Some(&hash(&built)) {
+        return Ok(false);
+    }
+    let api: Api<StatefulSet> = Api::namespaced(context.clients.call.clone(), &job.namespace);
+    let whole = api.get_opt(&job.name).await;
+    let whole = whole.map_err(|source| failed(context, format!("StatefulSet {}", job.name), source))?;
+    // What was written in between is looked at when the watch knows of it.
+    let Some(mut whole) = whole.filter(|whole| whole.resource_version() == found.resource_version()) else {
+        return Ok(false);
+    };
+    let covered = covers(&whole, &built);
+    trim_stateful_set(&mut whole);
+    if covered {
+        context.with(&job.uid, |memory| memory.verified = whole.annotations().get(LIVE).cloned());
+    }
+    Ok(!covered)
 }
 
 /// What a ConfigMap holds. It is immutable, so it is read once.
@@ -260,80 +302,4 @@ async fn wanted(
         return Ok(Err(vec![Invalid::new("spec.pod.serviceAccount", format!("{account:?}"), allowed, hint)]));
     }
     Ok(Ok(Wanted { resolved, names_image: object.spec.image.is_some(), spec }))
-}
-
-async fn account_allowed(context: &Context, job: &Job, name: &str) -> Result<bool, ObserveError> {
-    let api: Api<ServiceAccount> = Api::namespaced(context.clients.call.clone(), &job.namespace);
-    let found = api.get_opt(name).await.map_err(|source| failed(context, format!("ServiceAccount {name}"), source))?;
-    Ok(found.is_some_and(|found| found.labels().get(ALLOW).map(String::as_str) == Some("true")))
-}
-
-/// How the pod's node is. Unknown if the operator may not ask.
-async fn node(context: &Context, job: &Job, pod: &PodView) -> NodeHealth {
-    let Some(name) = &pod.node else { return NodeHealth::Unknown };
-    let known = context.with(&job.uid, |memory| memory.node.clone());
-    if let Some((_, _, health)) = known.filter(|(at, of, _)| at.elapsed() < FRESH && of == name) {
-        return health;
-    }
-    let api: Api<Node> = Api::all(context.clients.call.clone());
-    let health = match api.get_opt(name).await {
-        Ok(found) => node_health(found.as_ref()),
-        Err(error) => {
-            tracing::debug!(node = %name, %error, "cannot ask about a node");
-            NodeHealth::Unknown
-        }
-    };
-    context.with(&job.uid, |memory| memory.node = Some((Instant::now(), name.clone(), health)));
-    health
-}
-
-/// Why the API server refuses the job's pods, if it says so.
-async fn not_admitted(context: &Context, job: &Job, found: Option<&StatefulSet>) -> Option<String> {
-    let known = context.with(&job.uid, |memory| memory.not_admitted.clone());
-    if let Some((_, said)) = known.filter(|(at, _)| at.elapsed() < FRESH) {
-        return said;
-    }
-    let uid = found?.uid()?;
-    let api: Api<Event> = Api::namespaced(context.clients.call.clone(), &job.namespace);
-    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate")).limit(50);
-    let said = match api.list(&params).await {
-        Ok(events) => {
-            let when = |event: &Event| {
-                event.last_timestamp.clone().map(|time| time.0).or(event.event_time.clone().map(|time| time.0))
-            };
-            let recent =
-                |event: &&Event| when(event).is_some_and(|at| Timestamp::now().duration_since(at).as_secs() < 300);
-            events.items.iter().filter(recent).max_by_key(|event| when(event)).and_then(|event| event.message.clone())
-        }
-        Err(error) => {
-            tracing::debug!(job = %job.name, %error, "cannot list events");
-            None
-        }
-    };
-    context.with(&job.uid, |memory| memory.not_admitted = Some((Instant::now(), said.clone())));
-    said
-}
-
-async fn namespace_ending(context: &Context, job: &Job) -> bool {
-    let api: Api<Namespace> = Api::all(context.clients.call.clone());
-    match api.get_opt(&job.namespace).await {
-        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
-        Err(error) => {
-            tracing::debug!(namespace = %job.namespace, %error, "cannot ask about a namespace");
-            false
-        }
-    }
-}
-
-fn failed(context: &Context, what: String, source: kube::Error) -> ObserveError {
-    context.metrics.api_error("get", code(&source));
-    ObserveError::Call { what, source }
-}
-
-/// The HTTP status of an error; 0 if there was no answer.
-pub fn code(error: &kube::Error) -> u16 {
-    match error {
-        kube::Error::Api(status) => status.code,
-        _ => 0,
-    }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use kube::runtime::controller::Action;
 use weir_api::StreamJob;
 
-use super::act::{ActError, act};
+use super::act::act;
 use super::context::Context;
+use super::failure::ActError;
 use super::observe::{ObserveError, identity, observe};
 use crate::lifecycle::decide;
 use crate::metrics::LookOutcome;

@@ -78,8 +78,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tracing::info!(reign = number, "leads");
     let issuer = Issuer::open(&clients.call, &settings.namespace).await.map_err(RunError::Issuer)?;
     let (wake, woken) = mpsc::channel(WOKEN);
+    let build =
+        build::Context { operator_namespace: settings.namespace.clone(), image: settings.runtime_image.clone() };
     let (controller, stores) =
-        stores::controller(&clients.watch, &settings.watch_namespace, settings.concurrency, woken);
+        stores::controller(&clients.watch, &settings.watch_namespace, settings.concurrency, &build, woken);
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(me) };
     let context = Arc::new(Context {
         recorder: Recorder::new(clients.call.clone(), reporter),
@@ -87,7 +89,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         stores: stores.clone(),
         issuer,
         metrics,
-        build: build::Context { operator_namespace: settings.namespace.clone(), image: settings.runtime_image.clone() },
+        build,
         jobs: Mutex::default(),
         wake: Mutex::new(wake),
         calls: Mutex::new(JoinSet::new()),

@@ -3,13 +3,13 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, PodTemplateSpec, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta, PartialObjectMetaExt};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
@@ -17,7 +17,11 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use weir_api::StreamJob;
 
-use crate::names::{JOB, MANAGED};
+use super::apply::Ours;
+use super::drift::remembered;
+use super::trim::{trim_config, trim_job, trim_pod, trim_stateful_set};
+use crate::build::{self, build_disruption_budget, build_network_policy, build_service};
+use crate::names::{JOB, Job, MANAGED};
 
 /// Changes within this time are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -48,6 +52,7 @@ pub fn controller(
     client: &Client,
     namespace: &str,
     concurrency: u16,
+    build: &build::Context,
     woken: impl Stream<Item = ObjectRef<StreamJob>> + Send + 'static,
 ) -> (Controller<StreamJob>, Stores) {
     let (jobs, writer) = reflector::store();
@@ -60,10 +65,12 @@ pub fn controller(
         .predicate_filter(predicates::generation.combine(predicates::finalizers).combine(deletion), Default::default());
     let (stateful_sets, stateful_set_events) = reflected::<StatefulSet>(client, namespace, trim_stateful_set);
     let (pods, pod_events) = reflected::<Pod>(client, namespace, trim_pod);
-    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace, |_| ());
-    let (services, service_events) = reflected::<PartialObjectMeta<Service>>(client, namespace, |_| ());
-    let (budgets, budget_events) = reflected::<PartialObjectMeta<PodDisruptionBudget>>(client, namespace, |_| ());
-    let (policies, policy_events) = reflected::<PartialObjectMeta<NetworkPolicy>>(client, namespace, |_| ());
+    let (configs, config_events) = reflected::<PartialObjectMeta<ConfigMap>>(client, namespace, trim_config);
+    let (services, service_events) = held::<Service>(client, namespace, build_service);
+    let (budgets, budget_events) = held::<PodDisruptionBudget>(client, namespace, build_disruption_budget);
+    let build = build.clone();
+    let (policies, policy_events) =
+        held::<NetworkPolicy>(client, namespace, move |job| build_network_policy(job, &build));
     let controller = Controller::for_stream(main, jobs.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(concurrency))
         .owns_stream(stateful_set_events)
@@ -109,38 +116,34 @@ where
 {
     let (store, writer) = reflector::store();
     let config = watcher::Config::default().labels(MANAGED).page_size(PAGE);
+    let events =
+        watcher(api::<K>(client, namespace), config).modify(trim).default_backoff().reflect(writer).touched_objects();
+    (store, events)
+}
+
+/// Objects that are held against what `build` makes of their job; only their metadata is kept.
+fn held<K: Ours + Send + Sync + 'static>(
+    client: &Client,
+    namespace: &str,
+    build: impl Fn(&Job) -> K + Send + 'static,
+) -> (Store<PartialObjectMeta<K>>, impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send + 'static) {
+    let (store, writer) = reflector::store();
+    let config = watcher::Config::default().labels(MANAGED).page_size(PAGE);
     let events = watcher(api::<K>(client, namespace), config)
-        .modify(move |object| {
-            object.managed_fields_mut().clear();
-            trim(object);
+        .map_ok(move |event| {
+            let kept = |object: K| remembered(&object, &build).into_response_partial::<K>();
+            match event {
+                watcher::Event::Apply(object) => watcher::Event::Apply(kept(object)),
+                watcher::Event::Delete(object) => watcher::Event::Delete(kept(object)),
+                watcher::Event::InitApply(object) => watcher::Event::InitApply(kept(object)),
+                watcher::Event::Init => watcher::Event::Init,
+                watcher::Event::InitDone => watcher::Event::InitDone,
+            }
         })
         .default_backoff()
         .reflect(writer)
         .touched_objects();
     (store, events)
-}
-
-/// What `kubectl apply` keeps of a manifest on the object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-fn trim_job(job: &mut StreamJob) {
-    job.managed_fields_mut().clear();
-    job.annotations_mut().remove(LAST_APPLIED);
-}
-
-/// Leaves what decisions need: of a StatefulSet its replicas and its record, not its pods' template.
-pub fn trim_stateful_set(set: &mut StatefulSet) {
-    set.managed_fields_mut().clear();
-    if let Some(spec) = &mut set.spec {
-        spec.template = PodTemplateSpec::default();
-    }
-}
-
-fn trim_pod(pod: &mut Pod) {
-    if let Some(spec) = &mut pod.spec {
-        let node_name = spec.node_name.take();
-        *spec = PodSpec { node_name, ..PodSpec::default() };
-    }
 }
 
 fn job_of(pod: Pod) -> Option<ObjectRef<StreamJob>> {

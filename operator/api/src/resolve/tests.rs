@@ -103,6 +103,12 @@ fn numbers_outside_their_bounds_are_refused_with_a_way_out() {
         ],
     );
     check(
+        json!({ "rescale": { "minInterval": "0s" } }),
+        &[
+            "spec.rescale.minInterval: found 0s; allowed: 1s to 24h; 10s suits most jobs: each rescale stops the job for its final checkpoint",
+        ],
+    );
+    check(
         json!({ "restart": { "initial": "0s", "resetAfter": "1ms", "budget": -1 } }),
         &[
             "spec.restart.initial: found 0s; allowed: 1ms to 1h; 1s suits most jobs",

@@ -39,8 +39,8 @@ fn an_unknown_field_is_refused_at_its_key_with_the_likely_name() {
   worker: {min_pause: 1}
 ",
         &[
-            "job.yaml:6:3: spec.interval: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; move it to spec.checkpoint.interval",
-            "job.yaml:7:3: spec.foo: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; remove it",
+            "job.yaml:6:3: spec.interval: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, rescale, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; move it to spec.checkpoint.interval",
+            "job.yaml:7:3: spec.foo: found an unknown field; allowed: args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, rescale, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; remove it",
             "job.yaml:8:12: spec.worker.min_pause: found an unknown field; allowed: cpu, disk, diskClass, memory, slots; move it to spec.checkpoint.minPause",
         ],
     );
@@ -168,7 +168,7 @@ kind: StreamJob
 metadata: {name: a}
 ",
         &[
-            "job.yaml:1:1: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
+            "job.yaml:1:1: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, rescale, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
         ],
     );
     check_text(
@@ -179,7 +179,7 @@ metadata: {name: a}
 spec:
 ",
         &[
-            "job.yaml:4:6: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
+            "job.yaml:4:6: spec: found nothing; allowed: a mapping with args, checkpoint, checkpointNonce, deletionPolicy, desiredState, image, job, maxParallelism, pod, rescale, restart, restartNonce, restoreFrom, savepoint, state, storage, upgrade, worker, workers; add it, it is required",
         ],
     );
     check_text(

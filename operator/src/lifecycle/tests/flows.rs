@@ -122,6 +122,8 @@ fn an_upgrade_without_a_checkpoint_goes_back_once_and_is_not_tried_again() {
     sim.take();
     sim.pass(301);
     sim.look();
+    assert_eq!(sim.take(), ["call Discard 4"], "a pod that is asked to go would take a checkpoint");
+    sim.look();
     assert_eq!(sim.take(), ["deploy 5 x1", "!RolledBack"]);
     let deployed = sim.world.deployed.clone().unwrap();
     assert_eq!(deployed.resolved.as_ref().unwrap().args.len(), 0, "the stable revision");
@@ -154,6 +156,27 @@ fn slots_are_changed_in_the_same_pod() {
     sim.edit(json!({ "desiredState": null }));
     sim.settle();
     assert_eq!(sim.world.status.restarts, Some(0), "a pod that is made to resume is no restart");
+}
+
+#[test]
+fn a_job_is_rescaled_at_most_once_in_a_while_and_runs_meanwhile() {
+    let mut sim = running();
+    sim.edit(json!({ "worker": { "slots": 2 }, "rescale": { "minInterval": "1m" } }));
+    sim.settle();
+    let first = sim.world.deployed.as_ref().unwrap().notes.rescaled_at.unwrap();
+    sim.take();
+    sim.edit(json!({ "worker": { "slots": 4 } }));
+    for _ in 0..10 {
+        let plan = sim.look();
+        assert!(quiet(&plan), "{plan:?}");
+        assert_eq!(sim.state(), JobState::Running);
+    }
+    assert_eq!(sim.condition("Progressing"), ("True".into(), "RescaleWaits".into()));
+    sim.world.memory = Memory::default();
+    sim.world.now = first + jiff::SignedDuration::from_secs(60);
+    sim.settle();
+    assert!(sim.take().contains(&"Rescaling".to_owned()));
+    assert_eq!(sim.world.deployed.as_ref().unwrap().resolved.as_ref().unwrap().parallelism, 4);
 }
 
 #[test]

@@ -144,3 +144,141 @@ fn a_record_that_cannot_be_read_is_said_changes_nothing_and_keeps_no_job_from_go
     let plan = sim.look();
     assert!(plan.actions.contains(&Action::SetFinalizer(false)), "{plan:?}");
 }
+
+/// A job whose upgrade to number 4 runs, and completes no checkpoint until its deadline is over.
+fn overdue() -> Sim {
+    let mut sim = running();
+    sim.edit(json!({ "args": { "events": 5 } }));
+    while sim.world.pods.first().is_none_or(|pod| pod.uid == "pod-1") {
+        sim.checkpoints = sim.world.deployed.as_ref().unwrap().number < 4;
+        sim.look();
+        sim.settle_pods();
+    }
+    sim.checkpoints = false;
+    sim.pass(301);
+    sim.take();
+    sim
+}
+
+#[test]
+fn a_refused_revision_is_stopped_without_a_checkpoint_before_its_pod_is_asked_to_go() {
+    let mut sim = overdue();
+    sim.checkpoints = false;
+    for _ in 0..3 {
+        sim.look();
+    }
+    let done = sim.take();
+    assert_eq!(done, ["call Discard 4", "deploy 5 x1", "!RolledBack", "delete q5-0"]);
+}
+
+#[test]
+fn the_way_back_is_not_lost_with_the_operator_that_began_it() {
+    let mut sim = overdue();
+    sim.look();
+    sim.world.memory = Memory::default();
+    sim.look();
+    assert_eq!(sim.take(), ["call Discard 4", "deploy 5 x1", "!RolledBack"], "not resumed");
+}
+
+#[test]
+fn a_refused_revision_that_does_not_answer_is_waited_for_not_for_ever() {
+    let mut sim = overdue();
+    sim.answers = false;
+    sim.look();
+    sim.look();
+    assert_eq!(sim.take(), ["call Discard 4"]);
+    sim.pass(16);
+    sim.look();
+    assert_eq!(sim.take(), ["deploy 5 x1", "!RolledBack"]);
+}
+
+#[test]
+fn a_foreign_pod_under_the_preflights_name_is_said_and_left_alone() {
+    let mut sim = running();
+    sim.edit(json!({ "args": { "events": 5 } }));
+    let Action::CreateTask { resolved, .. } = &decide(&sim.world).actions[0] else { panic!("a preflight") };
+    let config = crate::build::config::config_name(&sim.world.job, resolved);
+    sim.world.conflict = Some(format!("Pod {}", sim.world.job.check_pod(&config)));
+    for _ in 0..5 {
+        sim.look();
+        sim.pass(1);
+    }
+    assert_eq!(sim.take(), Vec::<String>::new());
+    assert_eq!(sim.condition("Degraded"), ("True".into(), "NameConflict".into()));
+    assert_eq!(sim.condition("Ready").0, "True", "it runs on as it was");
+    sim.world.conflict = None;
+    sim.settle();
+    assert_eq!(sim.world.deployed.as_ref().unwrap().number, 4);
+}
+
+/// A job with `Delete` that is being deleted and whose pods are gone.
+fn deleting() -> Sim {
+    let mut sim = Sim::new(json!({ "deletionPolicy": "Delete" }));
+    sim.settle();
+    sim.world.deleting = Some(sim.world.now);
+    sim.look();
+    sim.settle_pods();
+    sim.take();
+    sim
+}
+
+#[test]
+fn a_foreign_pod_under_the_deletions_name_is_said_and_left_alone() {
+    let mut sim = deleting();
+    sim.world.conflict = Some("Pod q5-delete".into());
+    for _ in 0..5 {
+        sim.look();
+        sim.pass(1);
+    }
+    assert_eq!(sim.take(), Vec::<String>::new());
+    assert_eq!(sim.condition("Degraded"), ("True".into(), "NameConflict".into()));
+    sim.pass(600);
+    sim.look();
+    assert_eq!(sim.take(), ["finalizer false", "!CheckpointsKept"]);
+}
+
+#[test]
+fn a_deletion_that_is_refused_says_what_to_do_and_is_not_tried_again() {
+    let mut sim = deleting();
+    sim.preflight = (2, r#"{"ok":false,"errors":[{"field":"spec.storage.uri","message":"no such bucket"}]}"#.into());
+    for _ in 0..20 {
+        sim.look();
+        sim.settle_pods();
+    }
+    assert_eq!(sim.take(), ["create delete-2"]);
+    assert_eq!(sim.condition("Degraded"), ("True".into(), "DeletionRefused".into()));
+    let said = &sim.world.status.conditions.iter().find(|c| c.type_ == "Degraded").unwrap().message;
+    for part in ["spec.storage.uri: no such bucket", "q5-delete", "Retain", "10 minutes"] {
+        assert!(said.contains(part), "{said:?} does not say {part:?}");
+    }
+    sim.preflight = (0, String::new());
+    sim.world.deletion = None;
+    sim.settle();
+    assert_eq!(sim.take(), ["create delete-2", "finalizer false", "CheckpointsDeleted"], "tried again when asked");
+}
+
+#[test]
+fn what_came_of_a_call_is_said_also_if_the_plan_that_would_say_it_fails() {
+    let mut sim = running();
+    sim.edit(json!({ "desiredState": "Suspended" }));
+    sim.look();
+    let before = sim.world.memory.clone();
+    sim.ask();
+    let failed = decide(&sim.world);
+    assert!(failed.notices.iter().any(|notice| notice.reason == "Stopped"));
+    let mut kept = before.followed_by(&before, failed.memory, &failed.actions);
+    kept.keep_calls_of(&before);
+    sim.world.memory = kept;
+    sim.look();
+    assert!(sim.take().contains(&"Stopped".to_owned()), "the next one says it");
+}
+
+#[test]
+fn a_restart_is_said_whatever_becomes_of_the_plan() {
+    let mut sim = running();
+    sim.world.pods.clear();
+    sim.settle_pods();
+    let plan = sim.look();
+    let said: Vec<_> = plan.notices.iter().map(|notice| (notice.reason.as_str(), notice.happened)).collect();
+    assert_eq!(said, [("Restarted", true)], "its mark is in the status then, and it is not counted again");
+}
