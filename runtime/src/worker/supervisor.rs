@@ -29,8 +29,6 @@ use super::local::LocalDir;
 use super::start::{Begun, Ended, Starter};
 use crate::run::Signals;
 
-/// How long a run may take to end once it was told to.
-const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether a redeployment has come up, while somebody waits for it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -74,6 +72,8 @@ pub(crate) struct Supervisor {
     pub signals: Signals,
     /// How long a checkpoint may take when the process is asked to go.
     pub patience: Duration,
+    /// How long a run may take to end once it was told to.
+    pub leave_limit: Duration,
 }
 
 /// What a run is being brought to.
@@ -192,6 +192,10 @@ impl Supervisor {
         }
         course.leaving = Some(Leaving::Terminated("the job goes on from its latest checkpoint".to_owned()));
         course.leave_at = Some(Instant::now() + self.patience);
+        if course.stopping.is_some() {
+            tracing::info!("asked to go: the final checkpoint is under way");
+            return false;
+        }
         let face = self.faces.borrow().clone();
         let state = face.status.borrow().state.clone();
         match state {
@@ -226,7 +230,7 @@ impl Supervisor {
     /// Has the run end at once.
     fn cancel(&self, course: &mut Course) {
         course.parting = None;
-        course.leave_at = Some(Instant::now() + LEAVE_LIMIT);
+        course.leave_at = Some(Instant::now() + self.leave_limit);
         // A run that takes no command is aborted when its time is over.
         let _ = self.faces.borrow().commands.try_send(JobCommand::Cancel);
     }
