@@ -38,14 +38,19 @@ use local::LocalDir;
 use start::Starter;
 use supervisor::{Leaving, Supervisor};
 
-/// Threads for the coordinator, the control API and everything else behind the stream.
-const CONTROL_THREADS: usize = 1;
+/// Threads for the coordinator, the control API and everything else behind the stream: a call that blocks one of them does not
+/// keep the other from answering.
+const CONTROL_THREADS: usize = 2;
 /// How long blocking work may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 /// Requests that wait for the supervisor.
 const ASKS: usize = 16;
 /// The checkpoint before leaving may take this part of the grace period.
 const PARTING_SHARE: u32 = 2;
+/// How long a run may take to end once it was told to, at most.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// And which part of the grace period, so that the last words are written before it is over.
+const LEAVE_SHARE: u32 = 4;
 /// Where Kubernetes says which pod this is.
 const POD_NAME: &str = "POD_NAME";
 const POD_UID: &str = "POD_UID";
@@ -62,7 +67,7 @@ pub(crate) struct WorkerFlags {
     /// Where the control API is served
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{}", weir_control::PORT))]
     pub control_address: String,
-    /// Where /metrics, /livez, /readyz and /status are served; off for nowhere
+    /// Where /metrics, /livez and /readyz are served; off for nowhere
     #[arg(long, value_name = "HOST:PORT", default_value_t = format!("0.0.0.0:{}", weir_control::HTTP_PORT))]
     pub http_address: String,
     /// Directory for local files, a cache of the storage
@@ -115,7 +120,7 @@ fn serve_job(flags: &WorkerFlags, jobs: Jobs) -> Result<Last, Refusal> {
         let signals = Signals::new().map_err(Refusal::failed)?;
         let (faces, shown) = watch::channel(Arc::new(supervisor::first_face(&job)));
         let (asked, asks) = mpsc::channel(ASKS);
-        let starter = Starter { jobs, work_dir: flags.local_dir.clone() };
+        let starter = Starter { jobs, work_dir: flags.local_dir.clone(), pod_uid: pod(POD_UID) };
         let served = Pages(shown.clone());
         let http = run::serve_http(&http_address, Arc::new(served)).await.map_err(Refusal::failed)?;
         let listener = TcpListener::bind(&flags.control_address).await;
@@ -132,7 +137,8 @@ fn serve_job(flags: &WorkerFlags, jobs: Jobs) -> Result<Last, Refusal> {
         let at = http.as_ref().map_or_else(|| "off".to_owned(), |server| server.address.to_string());
         tracing::info!(control = %control.address, http = at, pod = pod(POD_NAME), "serving");
         let patience = flags.grace.as_std() / PARTING_SHARE;
-        let supervisor = Supervisor { starter, local, faces: Arc::new(faces), asks, signals, patience };
+        let leave_limit = LEAVE_LIMIT.min(flags.grace.as_std() / LEAVE_SHARE);
+        let supervisor = Supervisor { starter, local, faces: Arc::new(faces), asks, signals, patience, leave_limit };
         let leaving = supervisor.supervise(job).await;
         let checkpoint = shown.borrow().status().checkpoints.first().map(|newest| newest.id.0);
         control.shutdown().await;
@@ -198,6 +204,11 @@ impl Shown for Pages {
 
     fn is_ready(&self, _: &JobState) -> bool {
         true
+    }
+
+    /// The port is open to everybody, and a status tells of records and failures: the control API has it.
+    fn shows_status(&self) -> bool {
+        false
     }
 }
 

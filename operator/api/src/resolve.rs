@@ -345,10 +345,10 @@ impl Checks {
     fn restore_from(&mut self, spec: Option<&RestoreFromSpec>) -> Option<RestoreFrom> {
         let restored = restore::resolve_restore_from(spec?);
         let restored = self.keep(restored)?;
-        match &restored {
+        match restored.target() {
             RestoreFrom::Journal(uri) => self.reachable("spec.restoreFrom.journal", uri),
             RestoreFrom::Savepoint(uri) => self.reachable("spec.restoreFrom.savepoint", uri),
-            RestoreFrom::Checkpoint { .. } | RestoreFrom::Empty => {}
+            RestoreFrom::Checkpoint { .. } | RestoreFrom::Empty | RestoreFrom::Repeating(_) => {}
         }
         Some(restored)
     }

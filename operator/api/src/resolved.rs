@@ -210,4 +210,26 @@ pub enum RestoreFrom {
     },
     /// No state at all.
     Empty,
+    /// Another one of these than a checkpoint; output that it repeats is accepted.
+    #[serde(rename = "allowDuplicates")]
+    Repeating(Box<RestoreFrom>),
+}
+
+impl RestoreFrom {
+    /// What is restored, without what is accepted for it.
+    pub fn target(&self) -> &Self {
+        match self {
+            Self::Repeating(target) => target.target(),
+            Self::Journal(_) | Self::Savepoint(_) | Self::Checkpoint { .. } | Self::Empty => self,
+        }
+    }
+
+    /// Whether output that was committed since may be repeated.
+    pub fn allows_duplicates(&self) -> bool {
+        match self {
+            Self::Repeating(_) => true,
+            Self::Checkpoint { allow_duplicates, .. } => *allow_duplicates,
+            Self::Journal(_) | Self::Savepoint(_) | Self::Empty => false,
+        }
+    }
 }

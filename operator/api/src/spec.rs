@@ -26,7 +26,7 @@ mod storage;
 
 pub use checkpoint::{CheckpointMode, CheckpointSpec};
 pub use pod::{EnvSpec, ImagePullPolicy, PodSpec, TaintEffect, TolerationOperator, TolerationSpec};
-pub(crate) use restore::{DUPLICATES, EMPTY, EXACTLY_ONE};
+pub(crate) use restore::{EMPTY, EXACTLY_ONE};
 pub use restore::{RestoreFromError, RestoreFromSpec};
 pub(crate) use rules::{PARALLELISM, RESTART_ORDER, STORAGE_REQUIRED};
 pub use storage::{CredentialsSpec, StorageSpec};

@@ -116,12 +116,7 @@ fn rules_between_fields_hold_in_the_schema_as_in_resolve() {
             "spec.restoreFrom: allowed: exactly one of journal, savepoint, checkpoint and empty; keep the one the job should start from",
         ],
     );
-    check(
-        json!({ "restoreFrom": { "empty": true, "allowDuplicates": true } }),
-        &[
-            "spec.restoreFrom: allowed: allowDuplicates beside checkpoint; remove it: only an older checkpoint can repeat output",
-        ],
-    );
+    check(json!({ "restoreFrom": { "empty": true, "allowDuplicates": true } }), &[]);
     check(
         json!({ "restoreFrom": { "empty": false } }),
         &["spec.restoreFrom.empty: allowed: true; remove it to go on from the job's own journal"],

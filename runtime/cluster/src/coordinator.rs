@@ -81,7 +81,11 @@ impl Shell {
         let (events_tx, events) = mpsc::unbounded_channel();
         let (reports_tx, reports) = mpsc::unbounded_channel();
         let (orders_tx, orders) = mpsc::unbounded_channel();
-        let machine = Coordinator::new(config::coordinator_config(&options.job), request, Attempts::new(random_id()))
+        let attempts = match &options.process[..] {
+            "" => Attempts::new(random_id()),
+            name => Attempts::named(name, &random_id()),
+        };
+        let machine = Coordinator::new(config::coordinator_config(&options.job), request, attempts)
             .with_defects(options.defects.protocol);
         let now = Millis(options.clock.now_ms());
         let mut actors = JoinSet::new();
@@ -305,7 +309,9 @@ fn conclude(
         Exit::Settled(status) => {
             let outcome = match status.clone() {
                 status if !was_deployed => Ok(JobOutcome::Settled(status)),
-                SettledStatus::Stopped | SettledStatus::Running => Ok(JobOutcome::Stopped { checkpoint }),
+                SettledStatus::Stopped | SettledStatus::Running | SettledStatus::Deleted => {
+                    Ok(JobOutcome::Stopped { checkpoint })
+                }
                 SettledStatus::Finished => Ok(JobOutcome::Finished { checkpoint }),
                 SettledStatus::Failed { reason } => Err(JobError::Failed { reason }),
             };

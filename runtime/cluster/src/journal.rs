@@ -18,6 +18,7 @@ use weir_protocol::journal::{JournalAction, JournalEntry, JournalMachine};
 use weir_protocol::layout;
 use weir_storage::{Created, Effect, ObjectStore, Retry, StoreError};
 
+use crate::outcome::Remedy;
 use crate::pulse::Decision;
 use crate::retry::{Backoff, Trouble};
 
@@ -49,6 +50,14 @@ impl JournalError {
         match self {
             Self::Unreadable { .. } => Retry::No,
             Self::Store(error) => error.retry,
+        }
+    }
+
+    /// What helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Unreadable { .. } => Remedy::Restart,
+            Self::Store(error) => Remedy::of(error),
         }
     }
 }
@@ -165,7 +174,7 @@ pub async fn read_newest(objects: &dyn ObjectStore) -> Result<Option<JournalEntr
 }
 
 /// The newest entries, newest first. Foreign names in the folder are passed over.
-async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, StoreError> {
+pub(crate) async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, StoreError> {
     let listed = objects.list(layout::JOURNAL, Some(LIST_LIMIT)).await?;
     let parse = |listed: &[weir_storage::Listed]| -> Vec<Sequence> {
         listed.iter().filter_map(|object| layout::parse_journal_key(&object.key)).collect()
@@ -180,7 +189,7 @@ async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, StoreError> {
 }
 
 /// An entry's bytes; `None` if it is absent. What does not decode is read again: an answer may be cut short on its way.
-async fn read(objects: &dyn ObjectStore, sequence: Sequence) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) async fn read(objects: &dyn ObjectStore, sequence: Sequence) -> Result<Option<Vec<u8>>, StoreError> {
     let key = layout::journal_key(sequence);
     let mut reads = 0;
     loop {

@@ -38,7 +38,7 @@ pub use delete::{DeleteError, Deleted, delete_job};
 pub use fit::Misfit;
 pub use memory::{PlainMemory, ProcessMemory};
 pub use options::{Defects, GraphFactory, RunOptions, StoreOpener};
-pub use outcome::{JobError, JobOutcome};
+pub use outcome::{JobError, JobOutcome, Remedy};
 pub use preview::{Preview, PreviewError, preview};
 pub use restore_from::RestoreFromError;
 pub use run::{check_job, run_job};

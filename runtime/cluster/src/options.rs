@@ -48,6 +48,8 @@ pub struct RunOptions {
     pub opener: Option<StoreOpener>,
     /// Who claims the journal.
     pub owner: Owner,
+    /// By what its entries in the journal are known to later processes of the same name; may be empty.
+    pub process: String,
     /// When a stopped, finished or failed job runs again.
     pub revision: RevisionRule,
     /// Processing time and timestamps.
@@ -84,6 +86,7 @@ impl RunOptions {
             work_dir: work_dir.into(),
             opener: None,
             owner: Owner::local(),
+            process: String::new(),
             revision: RevisionRule::OnRequest,
             clock: Arc::new(SystemClock),
             metrics: prometheus::Registry::new(),

@@ -3,11 +3,35 @@
 use weir_engine::source::ConnectorError;
 use weir_protocol::journal::{FencedBy, JobStatus, StartRefusal};
 use weir_protocol::{CheckpointId, OperatorId};
-use weir_storage::ProbeError;
+use weir_storage::{ProbeError, StoreError, StoreErrorKind};
 
 use crate::fit::Misfit;
 use crate::journal::JournalError;
 use crate::restore_from::RestoreFromError;
+use crate::retry::is_final;
+
+/// What helps against a start that did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Waiting: the storage may answer later, or be mended from outside (credentials, bucket, space).
+    Wait,
+    /// Starting again, which looks at everything anew.
+    Restart,
+    /// A change by the user.
+    Change,
+}
+
+impl Remedy {
+    /// What helps when a call to the store failed.
+    pub(crate) fn of(error: &StoreError) -> Self {
+        match error.kind {
+            // Retired between two looks, by the generation before. What is gone for good is found so again.
+            StoreErrorKind::NotFound => Self::Restart,
+            _ if error.can_retry() || !is_final(error) => Self::Wait,
+            _ => Self::Change,
+        }
+    }
+}
 
 /// A run that ended as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::coordinator::make_graph;
 use crate::fit::{self, Misfit};
 use crate::journal::{JournalError, read_newest};
 use crate::options::RunOptions;
+use crate::outcome::Remedy;
 use crate::restore_from::{RestoreFromError, open_place};
 use crate::retry::chain;
 use crate::run::start_request;
@@ -58,6 +59,8 @@ pub enum PreviewError {
         reason: String,
         /// Whether it may come later.
         retry: Retry,
+        /// What helps.
+        remedy: Remedy,
     },
     /// The job does not fit itself or the checkpoint.
     #[error(transparent)]
@@ -72,6 +75,16 @@ impl PreviewError {
             Self::RestoreFrom(error) => error.can_retry(),
             Self::Manifest { retry, .. } => *retry == Retry::Yes,
             Self::Graph(_) | Self::Refused(_) | Self::Misfit(_) => false,
+        }
+    }
+
+    /// What helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Journal(error) => error.remedy(),
+            Self::RestoreFrom(error) => error.remedy(),
+            Self::Manifest { remedy, .. } => *remedy,
+            Self::Graph(_) | Self::Refused(_) | Self::Misfit(_) => Remedy::Change,
         }
     }
 }
@@ -116,8 +129,10 @@ async fn read_manifest(
     object: &ObjectRef,
     checkpoint: CheckpointId,
 ) -> Result<Manifest, PreviewError> {
-    let failed = |reason, retry| PreviewError::Manifest { checkpoint, key: object.key.clone(), reason, retry };
-    let bytes = objects.get(&object.key).await.map_err(|error| failed(chain(&error), error.retry))?;
+    let key = || object.key.clone();
+    let failed = |reason, retry, remedy| PreviewError::Manifest { checkpoint, key: key(), reason, retry, remedy };
+    let bytes = objects.get(&object.key).await;
+    let bytes = bytes.map_err(|error| failed(chain(&error), error.retry, Remedy::of(&error)))?;
     let checked = weir_protocol::stored::verify(object, &bytes).and_then(|()| Manifest::decode(&object.key, &bytes));
-    checked.map_err(|error| failed(chain(&error), Retry::No))
+    checked.map_err(|error| failed(chain(&error), Retry::No, Remedy::Change))
 }

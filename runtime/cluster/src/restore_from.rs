@@ -12,6 +12,7 @@ use weir_storage::{ObjectStore, Retry, StoreError};
 
 use crate::journal::{JournalError, read_newest};
 use crate::options::RunOptions;
+use crate::outcome::Remedy;
 use crate::retry::chain;
 
 /// Name of a savepoint's manifest, relative to the savepoint's own place.
@@ -79,6 +80,8 @@ pub enum RestoreFromError {
         reason: String,
         /// Whether it may come later.
         retry: Retry,
+        /// What helps.
+        remedy: Remedy,
     },
     /// This job's own journal cannot be looked at.
     #[error(transparent)]
@@ -94,6 +97,8 @@ pub enum RestoreFromError {
         reason: String,
         /// Whether it may come later.
         retry: Retry,
+        /// What helps.
+        remedy: Remedy,
     },
 }
 
@@ -112,6 +117,21 @@ impl RestoreFromError {
             | Self::Uncommitted { .. } => false,
         }
     }
+
+    /// What helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Own(error) => error.remedy(),
+            Self::Journal { remedy, .. } | Self::Manifest { remedy, .. } => *remedy,
+            Self::NoOpener { .. }
+            | Self::Open { .. }
+            | Self::NoSavepoint { .. }
+            | Self::NoJournal { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::StillRuns { .. }
+            | Self::Uncommitted { .. } => Remedy::Change,
+        }
+    }
 }
 
 /// Resolves the job's `restoreFrom`, if it has one.
@@ -122,22 +142,27 @@ pub(crate) async fn resolve_restore_from(options: &RunOptions) -> Result<Option<
     let Some(wanted) = &options.job.restore_from else { return Ok(None) };
     let record = RestoreRecord(serde_json::to_string(wanted).expect("a resolved restoreFrom is JSON"));
     let own = read_newest(&*options.objects).await.map_err(RestoreFromError::Own)?;
-    let is_consumed = own.as_ref().is_some_and(|entry| {
-        entry.head.owner == options.owner && entry.head.consumed_restore.as_ref() == Some(&record)
-    });
+    let is_consumed =
+        own.as_ref().is_some_and(|entry| entry.head.owner == options.owner && entry.head.has_consumed(&record));
     if is_consumed {
         return Ok(None);
     }
-    let (target, allow_duplicates) = match wanted {
-        RestoreFrom::Empty => (RestoreTarget::Empty, false),
-        RestoreFrom::Checkpoint { id, allow_duplicates } => {
-            (RestoreTarget::Checkpoint(CheckpointId(*id)), *allow_duplicates)
-        }
-        RestoreFrom::Journal(uri) if uri.to_string() == options.objects.describe() => (RestoreTarget::Journal, false),
-        RestoreFrom::Journal(uri) => (of_other_journal(options, uri.to_string()).await?, false),
-        RestoreFrom::Savepoint(uri) => (of_savepoint(options, uri.to_string()).await?, false),
-    };
-    Ok(Some(RestoreRequest { record, target, allow_duplicates }))
+    Ok(Some(RestoreRequest {
+        record,
+        target: resolve_target(options, wanted.target()).await?,
+        allow_duplicates: wanted.allows_duplicates(),
+    }))
+}
+
+async fn resolve_target(options: &RunOptions, wanted: &RestoreFrom) -> Result<RestoreTarget, RestoreFromError> {
+    match wanted {
+        RestoreFrom::Empty => Ok(RestoreTarget::Empty),
+        RestoreFrom::Checkpoint { id, allow_duplicates: _ } => Ok(RestoreTarget::Checkpoint(CheckpointId(*id))),
+        RestoreFrom::Journal(uri) if uri.to_string() == options.objects.describe() => Ok(RestoreTarget::Journal),
+        RestoreFrom::Journal(uri) => of_other_journal(options, uri.to_string()).await,
+        RestoreFrom::Savepoint(uri) => of_savepoint(options, uri.to_string()).await,
+        RestoreFrom::Repeating(target) => Box::pin(resolve_target(options, target)).await,
+    }
 }
 
 async fn of_savepoint(options: &RunOptions, uri: String) -> Result<RestoreTarget, RestoreFromError> {
@@ -157,6 +182,7 @@ async fn of_other_journal(options: &RunOptions, uri: String) -> Result<RestoreTa
         uri: uri.clone(),
         reason: chain(&error),
         retry: error.retry(),
+        remedy: error.remedy(),
     })?;
     let Some(JournalEntry { head, .. }) = newest else { return Err(RestoreFromError::NoJournal { uri }) };
     if !head.status.is_settled() {
@@ -181,13 +207,13 @@ fn import(source: String, manifest: ObjectRef, bytes: &[u8]) -> Result<RestoreTa
         Ok(Manifest { checkpoint, job_id, .. }) => Ok(RestoreTarget::Import { source, manifest, checkpoint, job_id }),
         Err(error) => {
             let (uri, key, reason) = (source, manifest.key, chain(&error));
-            Err(RestoreFromError::Manifest { uri, key, reason, retry: Retry::No })
+            Err(RestoreFromError::Manifest { uri, key, reason, retry: Retry::No, remedy: Remedy::Change })
         }
     }
 }
 
 fn unreadable(uri: String, key: String, error: &StoreError) -> RestoreFromError {
-    RestoreFromError::Manifest { uri, key, reason: chain(error), retry: error.retry }
+    RestoreFromError::Manifest { uri, key, reason: chain(error), retry: error.retry, remedy: Remedy::of(error) }
 }
 
 /// Opens another place; one below this job's own prefix needs no opener.

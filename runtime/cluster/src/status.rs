@@ -60,6 +60,7 @@ impl JobState {
             SettledStatus::Stopped => Self::Stopped,
             SettledStatus::Finished => Self::Finished,
             SettledStatus::Failed { reason } => Self::Failed { reason: reason.clone() },
+            SettledStatus::Deleted => Self::Left { reason: "the job was deleted".to_owned() },
         }
     }
 

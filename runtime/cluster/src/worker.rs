@@ -66,7 +66,7 @@ impl Worker {
                 event = next_event(&mut self.current) => self.handle_event(event),
                 Some((generation, epoch, end)) = self.epochs.recv() => self.handle_epoch(generation, epoch, end),
                 _ = ticker.tick() => self.handle_tick(),
-                _ = looks.tick() => self.govern_memory(),
+                _ = looks.tick(), if self.options.memory.is_some() => self.govern_memory(),
             }
         }
         self.end().await;

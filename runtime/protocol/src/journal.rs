@@ -12,14 +12,19 @@
 //! newest entry *and* its predecessor still exists.
 
 mod attempt;
+mod deletion;
 mod entry;
 mod head;
 pub mod machine;
 pub mod start;
 
 pub use attempt::{AttemptId, Attempts};
+pub use deletion::{DeleteDecision, resolve_delete};
 pub use entry::{EntryKind, JournalEntry};
-pub use head::{CheckpointEntry, Head, JobRevision, JobStatus, Owner, PendingSavepoint, RestorePoint, RestoreRecord};
+pub use head::{
+    CONSUMED_REMEMBERED, CheckpointEntry, Head, JobRevision, JobStatus, Owner, PendingSavepoint, RestorePoint,
+    RestoreRecord,
+};
 pub use machine::{Draft, FencedBy, JournalAction, JournalMachine};
 pub use start::{
     RestoreRequest, RestoreTarget, RevisionRule, StartDecision, StartRefusal, StartRequest, resolve_start,

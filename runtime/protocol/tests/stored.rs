@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use weir_protocol::journal::{
-    AttemptId, CheckpointEntry, EntryKind, Head, JobRevision, JobStatus, JournalEntry, Owner, PendingSavepoint,
-    RestorePoint, RestoreRecord,
+    AttemptId, CheckpointEntry, DeleteDecision, EntryKind, Head, JobRevision, JobStatus, JournalEntry, Owner,
+    PendingSavepoint, RestorePoint, RestoreRecord, resolve_delete,
 };
 use weir_protocol::layout;
 use weir_protocol::stored::{StoredError, verify};
@@ -163,14 +163,30 @@ fn head() -> Head {
 fn entry(kind: EntryKind, status: JobStatus) -> JournalEntry {
     let mut head = head();
     head.status = status;
+    head.consumed_before = vec![RestoreRecord("{\"checkpoint\":{\"allowDuplicates\":true,\"id\":3}}".into())];
     JournalEntry {
-        format: 1,
+        format: 2,
         sequence: Sequence(42),
         attempt: AttemptId("c0ffee00c0ffee00-9".into()),
         written_at: Millis(1_700_000_000_050),
         kind,
         head,
     }
+}
+
+/// What a deletion leaves.
+fn deleted() -> JournalEntry {
+    let found = entry(EntryKind::Stopped, JobStatus::Stopped);
+    let decision = resolve_delete(Some(&found.head), &found.head.owner, JobId::from("unused"));
+    let DeleteDecision::Bury { kind, head } = decision else { panic!("{decision:?}") };
+    JournalEntry { kind, head: *head, ..found }
+}
+
+/// The entry as it stands in a journal that an older version wrote.
+fn of_format_1(entry: &JournalEntry) -> JournalEntry {
+    let mut older = JournalEntry { format: 1, ..entry.clone() };
+    JournalEntry::fit_format(1, &mut older.head);
+    older
 }
 
 fn entries() -> Vec<(&'static str, JournalEntry)> {
@@ -193,6 +209,7 @@ fn entries() -> Vec<(&'static str, JournalEntry)> {
         ("stopped", entry(EntryKind::Stopped, JobStatus::Stopped)),
         ("finished", entry(EntryKind::Finished, JobStatus::Finished)),
         ("failed", entry(EntryKind::Failed { reason: reason.clone() }, JobStatus::Failed { reason })),
+        ("deleted", deleted()),
     ]
 }
 
@@ -221,10 +238,13 @@ fn manifests_are_written_and_read_as_in_the_golden_file() {
 #[test]
 fn journal_entries_are_written_and_read_as_in_the_golden_files() {
     for (name, entry) in entries() {
-        let name = format!("journal-{name}-1.json");
-        check_golden(&name, &entry.encode());
-        let stored = std::fs::read(golden(&name)).expect("just compared");
-        assert_eq!(JournalEntry::decode(Sequence(42), &stored).expect("it is intact"), entry);
+        let since = if entry.kind == EntryKind::Deleted { 2 } else { 1 };
+        for entry in [of_format_1(&entry), entry].into_iter().filter(|entry| entry.format >= since) {
+            let name = format!("journal-{name}-{}.json", entry.format);
+            check_golden(&name, &entry.encode());
+            let stored = std::fs::read(golden(&name)).expect("just compared");
+            assert_eq!(JournalEntry::decode(Sequence(42), &stored).expect("it is intact"), entry);
+        }
     }
 }
 
@@ -306,4 +326,6 @@ fn other_formats_and_contradictions_are_refused_and_named() {
     let error =
         JournalEntry::decode(Sequence(42), &edited(&entry, "\"pending_commits\":[17]", "\"pending_commits\":[18]"));
     assert!(error.expect_err("18 does not exist").to_string().contains("checkpoint 18 is needed, but not retained"));
+    let error = JournalEntry::decode(Sequence(42), &edited(&entry, "\"format\":2", "\"format\":1"));
+    assert!(error.expect_err("1 is older").to_string().contains("format 1 knows no consumed_before"));
 }

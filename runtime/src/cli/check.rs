@@ -128,7 +128,7 @@ fn check_resolved(file: &Path, jobs: &Jobs) -> Result<Checked, Unfit> {
     })?;
     let place = place_of(&job).map_err(|error| whole(Refusal::bad_input(error)))?;
     on_a_runtime(async {
-        let starter = Starter { jobs: jobs.clone(), work_dir: std::env::temp_dir() };
+        let starter = Starter { jobs: jobs.clone(), work_dir: std::env::temp_dir(), pod_uid: String::new() };
         let options = starter.options(&job).await.map_err(whole)?;
         look(&job, &graph, options, place).await
     })

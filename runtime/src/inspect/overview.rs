@@ -161,7 +161,9 @@ pub(super) fn describe(kind: &EntryKind) -> String {
         EntryKind::Checkpoint { checkpoint } => format!("checkpoint {checkpoint}"),
         EntryKind::Savepoint { name, checkpoint } => format!("savepoint {name} of checkpoint {checkpoint}"),
         EntryKind::Failed { reason } => format!("failed: {reason}"),
-        EntryKind::Reserve | EntryKind::Retire | EntryKind::Stopped | EntryKind::Finished => kind.name().to_owned(),
+        EntryKind::Reserve | EntryKind::Retire | EntryKind::Stopped | EntryKind::Finished | EntryKind::Deleted => {
+            kind.name().to_owned()
+        }
     }
 }
 

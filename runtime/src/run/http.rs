@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez`, `/readyz` and `/status` of a running job.
+//! `/metrics`, `/livez`, `/readyz` and, where nobody else can ask, `/status` of a running job.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -66,6 +66,8 @@ pub(crate) trait Shown: Send + Sync + 'static {
     fn status(&self) -> Arc<JobStatus>;
     /// Whether this process should be called ready.
     fn is_ready(&self, state: &JobState) -> bool;
+    /// Whether the status is anybody's to read.
+    fn shows_status(&self) -> bool;
 }
 
 /// One run: ready while its tasks run.
@@ -94,6 +96,10 @@ impl Shown for OneRun {
             | JobState::Failed { .. }
             | JobState::Left { .. } => false,
         }
+    }
+
+    fn shows_status(&self) -> bool {
+        true
     }
 }
 
@@ -124,12 +130,14 @@ pub(crate) async fn serve(address: &Address, shown: Arc<dyn Shown>) -> Result<Op
         },
     };
     let address = bound.local_addr().map_err(|source| BindError { address: "a bound address".to_owned(), source })?;
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/metrics", get(show_metrics))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(show_ready))
-        .route("/status", get(show_status))
-        .with_state(shown);
+        .route("/readyz", get(show_ready));
+    if shown.shows_status() {
+        router = router.route("/status", get(show_status));
+    }
+    let router = router.with_state(shown);
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(bound, router).await {
             tracing::warn!(%error, "metrics are not served any more");

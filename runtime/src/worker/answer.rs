@@ -92,6 +92,8 @@ pub(crate) fn journal_state(status: &SettledStatus) -> v1::JobState {
         SettledStatus::Stopped => v1::JobState::Stopped,
         SettledStatus::Finished => v1::JobState::Finished,
         SettledStatus::Failed { .. } => v1::JobState::Failed,
+        // No process serves a deleted job.
+        SettledStatus::Deleted => v1::JobState::Unspecified,
     }
 }
 

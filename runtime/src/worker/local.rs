@@ -101,6 +101,11 @@ pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<ResolvedJob, JobFileErr
     if job.format != known {
         return Err(damaged(format!("found format {}; allowed: {known}", job.format)));
     }
+    for (field, number) in [("slots", job.slots), ("workers", job.workers), ("parallelism", job.parallelism)] {
+        if number == 0 {
+            return Err(damaged(format!("found {field} 0; allowed: 1 or more")));
+        }
+    }
     Ok(job)
 }
 
@@ -155,5 +160,11 @@ mod tests {
         later["format"] = 9.into();
         let refused = parse(later.to_string().as_bytes(), "job.json").unwrap_err().to_string();
         assert_eq!(refused, "job.json is no resolved job of this version of Weir: found format 9; allowed: 1");
+        for field in ["slots", "workers", "parallelism"] {
+            let mut none = serde_json::to_value(job()).unwrap();
+            none[field] = 0.into();
+            let refused = parse(none.to_string().as_bytes(), "job.json").unwrap_err().to_string();
+            assert!(refused.ends_with(&format!("found {field} 0; allowed: 1 or more")), "{refused}");
+        }
     }
 }

@@ -14,12 +14,11 @@ use tokio::sync::{mpsc, watch};
 use weir_api::ResolvedJob;
 use weir_cluster::status::{JobStatus, StorageStatus};
 use weir_cluster::{
-    GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, ProcessMemory, RestoreFromError, RunOptions, preview,
-    run_job,
+    GraphFactory, JobCommand, JobError, JobOutcome, PreviewError, ProcessMemory, Remedy, RunOptions, preview, run_job,
 };
 use weir_protocol::Millis;
 use weir_protocol::journal::{Owner, RevisionRule, StartRefusal};
-use weir_storage::{ProbeError, Retry};
+use weir_storage::ProbeError;
 
 use crate::cli::{Refusal, chain};
 use crate::jobs::Jobs;
@@ -40,6 +39,8 @@ pub(crate) struct Starter {
     pub jobs: Jobs,
     /// Where the jobs' local files are.
     pub work_dir: PathBuf,
+    /// The pod, by which its own journal entries are known; empty outside Kubernetes.
+    pub pod_uid: String,
 }
 
 /// A run as it begins.
@@ -83,7 +84,8 @@ impl Starter {
         let factory: GraphFactory = Arc::new(move || jobs.build(&graph, &args).map_err(|error| chain(&error)));
         let options = run::options(job.clone(), factory, &place, &self.work_dir).await?;
         let owner = Owner(job.owner.clone());
-        Ok(RunOptions { owner, revision: RevisionRule::Numbered(job.revision_number), ..options })
+        let (revision, process) = (RevisionRule::Numbered(job.revision_number), self.pod_uid.clone());
+        Ok(RunOptions { owner, revision, process, ..options })
     }
 
     /// Runs `job` until it ends. `show` is told of every attempt.
@@ -99,7 +101,7 @@ impl Starter {
             let metrics = run::registry();
             show(Begun { commands, status, metrics: metrics.clone(), waits: waits.clone() });
             let why = match self.attempt(&job, &flow, metrics, taken, shown).await {
-                Ok(outcome) => return of_outcome(outcome),
+                Ok(outcome) => return of_outcome(outcome, &self.pod_uid),
                 Err(error) => match of_error(&error) {
                     Some(ended) => return ended,
                     None => text(&error),
@@ -141,12 +143,15 @@ impl Drop for FlowThreads {
     }
 }
 
-fn of_outcome(outcome: JobOutcome) -> Ended {
+fn of_outcome(outcome: JobOutcome, process: &str) -> Ended {
     match outcome {
         JobOutcome::Stopped { .. } | JobOutcome::Finished { .. } | JobOutcome::Settled(_) => Ended::Settled,
         JobOutcome::Cancelled => Ended::Cancelled,
         JobOutcome::Fenced { by } => {
-            Ended::Fenced { why: format!("another process has taken the job over: {by}"), for_good: true }
+            // A call of the container before this one, or of an earlier run, came late: nobody else has the job.
+            let own = !process.is_empty() && by.attempt.as_ref().is_some_and(|attempt| attempt.is_of(process));
+            let who = if own { "an earlier process of this pod" } else { "another process" };
+            Ended::Fenced { why: format!("{who} has taken the job over: {by}"), for_good: !own }
         }
     }
 }
@@ -155,16 +160,18 @@ fn of_outcome(outcome: JobOutcome) -> Ended {
 fn of_error(error: &StartError) -> Option<Ended> {
     let refused = || Some(Ended::Refused(text(error)));
     let failed = || Some(Ended::Failed(text(error)));
+    let by = |remedy| match remedy {
+        Remedy::Wait => None,
+        Remedy::Restart => failed(),
+        Remedy::Change => refused(),
+    };
     match error {
         StartError::Options(_) => refused(),
         StartError::Preview(PreviewError::Refused(StartRefusal::Superseded { .. }))
         | StartError::Run(JobError::Refused(StartRefusal::Superseded { .. })) => {
             Some(Ended::Fenced { why: text(error), for_good: false })
         }
-        StartError::Preview(error) if error.can_retry() => None,
-        // The job's own journal: what the store refuses has nothing to do with what `restoreFrom` says.
-        StartError::Preview(PreviewError::Journal(_) | PreviewError::RestoreFrom(RestoreFromError::Own(_))) => failed(),
-        StartError::Preview(_) => refused(),
+        StartError::Preview(error) => by(error.remedy()),
         StartError::Run(error) => match error {
             JobError::Storage(
                 ProbeError::Unreachable { .. }
@@ -175,18 +182,13 @@ fn of_error(error: &StartError) -> Option<Ended> {
                 | ProbeError::Other { .. },
             ) => None,
             JobError::Storage(ProbeError::NoConditionalCreate { .. } | ProbeError::Inconsistent { .. }) => refused(),
-            JobError::RestoreFrom(error) if error.can_retry() => None,
-            JobError::RestoreFrom(RestoreFromError::Own(_)) => failed(),
-            JobError::Journal(error) if error.retry() == Retry::Yes => None,
+            JobError::RestoreFrom(error) => by(error.remedy()),
+            JobError::Journal(error) => by(error.remedy()),
             JobError::Connector { source, .. } if source.transient => None,
-            JobError::Graph(_)
-            | JobError::Connector { .. }
-            | JobError::Misfit(_)
-            | JobError::RestoreFrom(_)
-            | JobError::Refused(_) => refused(),
+            JobError::Graph(_) | JobError::Connector { .. } | JobError::Misfit(_) | JobError::Refused(_) => refused(),
             // The journal says so: whoever starts next serves the status.
             JobError::Failed { .. } => Some(Ended::Settled),
-            JobError::Journal(_) | JobError::Unreadable { .. } | JobError::Thread(_) | JobError::Metrics(_) => failed(),
+            JobError::Unreadable { .. } | JobError::Thread(_) | JobError::Metrics(_) => failed(),
         },
     }
 }
@@ -207,7 +209,11 @@ fn note(before: Option<StorageStatus>, message: String) -> StorageStatus {
 
 #[cfg(test)]
 mod tests {
+    use weir_cluster::journal::JournalError;
     use weir_engine::source::ConnectorError;
+    use weir_protocol::CheckpointId;
+    use weir_protocol::journal::{AttemptId, FencedBy};
+    use weir_storage::{Operation, Retry, StoreError, StoreErrorKind};
 
     use super::*;
 
@@ -221,5 +227,40 @@ mod tests {
         assert!(matches!(of_error(&superseded), Some(Ended::Fenced { for_good: false, .. })));
         let failed = StartError::Run(JobError::Failed { reason: "x".to_owned() });
         assert_eq!(of_error(&failed), Some(Ended::Settled));
+    }
+
+    #[test]
+    fn what_the_store_says_is_waited_for_tried_anew_or_the_user_s_to_change() {
+        let journal = |kind| {
+            let error = StoreError::new(Operation::List, "journal/", "s3://weir", kind, "no");
+            StartError::Preview(PreviewError::Journal(JournalError::Store(error)))
+        };
+        for kind in [StoreErrorKind::Denied, StoreErrorKind::NoBucket, StoreErrorKind::Unreachable] {
+            assert_eq!(of_error(&journal(kind)), None, "{kind:?} may be mended outside");
+        }
+        let manifest = |remedy| {
+            let (checkpoint, key, reason) = (CheckpointId(7), "m".to_owned(), "why".to_owned());
+            StartError::Preview(PreviewError::Manifest { checkpoint, key, reason, retry: Retry::No, remedy })
+        };
+        assert_eq!(of_error(&manifest(Remedy::Wait)), None);
+        let retired = of_error(&manifest(Remedy::Restart));
+        assert!(matches!(retired, Some(Ended::Failed(_))), "{retired:?}");
+        let damaged = of_error(&manifest(Remedy::Change));
+        assert!(matches!(damaged, Some(Ended::Refused(_))), "{damaged:?}");
+    }
+
+    #[test]
+    fn a_pod_is_fenced_for_good_by_others_and_not_by_its_own_dead_container() {
+        let fenced = |attempt: &str, process: &str| {
+            let attempt = Some(AttemptId(attempt.to_owned()));
+            let by = FencedBy { sequence: None, generation: None, owner: None, attempt };
+            match of_outcome(JobOutcome::Fenced { by }, process) {
+                Ended::Fenced { for_good, .. } => for_good,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!fenced("pod-1.c0ffee-1", "pod-1"));
+        assert!(fenced("pod-2.c0ffee-1", "pod-1"));
+        assert!(fenced("c0ffee-1", "pod-1") && fenced("c0ffee-1", ""));
     }
 }

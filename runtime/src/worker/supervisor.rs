@@ -29,8 +29,6 @@ use super::local::LocalDir;
 use super::start::{Begun, Ended, Starter};
 use crate::run::Signals;
 
-/// How long a run may take to end once it was told to.
-const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether a redeployment has come up, while somebody waits for it.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -74,6 +72,8 @@ pub(crate) struct Supervisor {
     pub signals: Signals,
     /// How long a checkpoint may take when the process is asked to go.
     pub patience: Duration,
+    /// How long a run may take to end once it was told to.
+    pub leave_limit: Duration,
 }
 
 /// What a run is being brought to.
@@ -192,6 +192,10 @@ impl Supervisor {
         }
         course.leaving = Some(Leaving::Terminated("the job goes on from its latest checkpoint".to_owned()));
         course.leave_at = Some(Instant::now() + self.patience);
+        if course.stopping.is_some() {
+            tracing::info!("asked to go: the final checkpoint is under way");
+            return false;
+        }
         let face = self.faces.borrow().clone();
         let state = face.status.borrow().state.clone();
         match state {
@@ -226,7 +230,7 @@ impl Supervisor {
     /// Has the run end at once.
     fn cancel(&self, course: &mut Course) {
         course.parting = None;
-        course.leave_at = Some(Instant::now() + LEAVE_LIMIT);
+        course.leave_at = Some(Instant::now() + self.leave_limit);
         // A run that takes no command is aborted when its time is over.
         let _ = self.faces.borrow().commands.try_send(JobCommand::Cancel);
     }
@@ -423,5 +427,102 @@ fn of_panic(error: tokio::task::JoinError) -> Ended {
     match error.is_cancelled() {
         true => Ended::Cancelled,
         false => Ended::Failed(format!("weir itself failed: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Jobs;
+    use crate::worker::tests::job;
+
+    struct Scene {
+        supervisor: Supervisor,
+        local: LocalDir,
+        _directory: tempfile::TempDir,
+    }
+
+    /// A supervisor of pod-1 that was told to run `job`.
+    fn scene(job: &Arc<ResolvedJob>) -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let local = LocalDir::new(directory.path(), "pod-1");
+        let (faces, _) = watch::channel(Arc::new(first_face(job)));
+        let (_, asks) = mpsc::channel(1);
+        let (jobs, work_dir) = (Jobs::default(), directory.path().to_owned());
+        let supervisor = Supervisor {
+            starter: Starter { jobs, work_dir, pod_uid: "pod-1".to_owned() },
+            local: local.clone(),
+            faces: Arc::new(faces),
+            asks,
+            signals: Signals::new().unwrap(),
+            patience: Duration::from_secs(60),
+            leave_limit: Duration::from_secs(5),
+        };
+        Scene { supervisor, local, _directory: directory }
+    }
+
+    fn numbered(revision_number: u64, slots: u32) -> ResolvedJob {
+        ResolvedJob { revision_number, slots, parallelism: slots, ..job() }
+    }
+
+    #[test]
+    fn what_follows_has_a_higher_number_and_what_repeats_is_the_same() {
+        let told = numbered(4, 1);
+        for (job, fits) in
+            [(numbered(6, 2), true), (numbered(4, 1), true), (numbered(4, 2), false), (numbered(2, 1), false)]
+        {
+            let refused = refuse_beside(&job, &told);
+            assert_eq!(refused.is_none(), fits, "{} with {}: {refused:?}", job.revision_number, job.slots);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_asked_to_go_while_it_is_fenced_stays_fenced() {
+        for (for_good, leaving) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut scene = scene(&Arc::new(job()));
+            let leaving = leaving.then_some(Leaving::Cancelled);
+            let ended = Ended::Fenced { why: "x".to_owned(), for_good };
+            let next = scene.supervisor.conclude(ended, Course { leaving: leaving.clone(), ..Course::default() });
+            assert_eq!(scene.local.is_fenced(), for_good, "leaving: {leaving:?}");
+            let expected = leaving.unwrap_or(Leaving::Fenced("x".to_owned()));
+            assert!(matches!(next, Next::Leave(left) if left == expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_lets_the_final_checkpoint_of_a_redeployment_finish() {
+        let scene = scene(&Arc::new(job()));
+        let (_stopped, answered) = oneshot::channel();
+        let mut course = Course { stopping: Some(answered), next: Some(Arc::new(numbered(6, 2))), ..Course::default() };
+        assert!(!scene.supervisor.handle_signal(&mut course), "the run is not left at once");
+        assert!(course.parting.is_none() && course.stopping.is_some(), "no other checkpoint is asked for");
+        assert!(course.leaving.is_some() && course.leave_at.is_some(), "and it does not take for ever");
+        assert!(scene.supervisor.handle_signal(&mut course), "a second signal ends at once");
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_same_number_again_waits_with_the_first_and_nobody_is_redeployed_by_one_that_ends() {
+        let told = Arc::new(numbered(4, 1));
+        let mut scene = scene(&told);
+        let ask = |job: ResolvedJob| {
+            let (reply, answer) = oneshot::channel();
+            (Ask::Redeploy(Redeploy { job: Arc::new(job), timeout: None, reply }), answer)
+        };
+        let mut course = Course::default();
+        let (first, _first_answer) = ask(numbered(6, 2));
+        scene.supervisor.handle_ask(first, &told, &mut course);
+        assert_eq!(course.next.as_ref().map(|next| next.revision_number), Some(6));
+        let (second, mut second_answer) = ask(numbered(6, 2));
+        scene.supervisor.handle_ask(second, &told, &mut course);
+        assert_eq!(course.waiting.replies.len(), 2);
+        assert!(second_answer.try_recv().is_err(), "not answered before it runs");
+        let (other, mut other_answer) = ask(numbered(6, 1));
+        scene.supervisor.handle_ask(other, &told, &mut course);
+        assert!(matches!(other_answer.try_recv(), Ok(Err(Refusal::Precondition(_)))));
+        course.leaving = Some(Leaving::Cancelled);
+        let (late, mut late_answer) = ask(numbered(8, 1));
+        scene.supervisor.handle_ask(late, &told, &mut course);
+        assert!(matches!(late_answer.try_recv(), Ok(Err(Refusal::Unavailable(_)))));
+        assert_eq!(course.next.as_ref().map(|next| next.revision_number), Some(6));
     }
 }

@@ -202,10 +202,12 @@ fn probes_and_metrics_are_served_whatever_the_storage_does() {
     assert_eq!(status.state(), JobState::Starting);
     let message = status.storage.unwrap().message;
     assert!(message.contains("refuses the connection"), "{message}");
-    for page in ["/livez", "/readyz", "/metrics", "/status"] {
+    for page in ["/livez", "/readyz", "/metrics"] {
         let (head, _) = pod.get(page);
         assert_eq!(head, "HTTP/1.1 200 OK", "{page}");
     }
+    let (head, _) = pod.get("/status");
+    assert_eq!(head, "HTTP/1.1 404 Not Found", "records and failures are for the operator only");
     assert_eq!(pod.end("TERM"), i32::from(exit_code::DONE));
     assert_eq!(pod.last_words().kind, "terminated");
 }

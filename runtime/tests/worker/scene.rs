@@ -252,6 +252,19 @@ impl Pod {
         }
     }
 
+    /// Waits until something holds; says with which code it ended if it ends before.
+    pub(crate) fn await_file(&mut self, holds: impl Fn() -> bool) -> Option<i32> {
+        let started = Instant::now();
+        while !holds() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            assert!(started.elapsed() < PATIENCE, "not in time\n{}", self.told());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
     /// Sends a signal and waits for the end.
     pub(crate) fn end(&mut self, signal: &str) -> i32 {
         self.signal(signal);

@@ -3,7 +3,7 @@
 use crate::bounds;
 use crate::invalid::Invalid;
 use crate::resolved::RestoreFrom;
-use crate::spec::{DUPLICATES, EMPTY, EXACTLY_ONE, RestoreFromSpec};
+use crate::spec::{EMPTY, EXACTLY_ONE, RestoreFromSpec};
 
 const PATH: &str = "spec.restoreFrom";
 
@@ -27,13 +27,11 @@ pub(super) fn resolve_restore_from(spec: &RestoreFromSpec) -> Result<RestoreFrom
         }
     };
     match restored {
-        RestoreFrom::Checkpoint { .. } => Ok(restored),
-        _ if allow_duplicates.is_some() => {
-            let (allowed, hint) = DUPLICATES;
-            let path = "spec.restoreFrom.allowDuplicates";
-            Err(Invalid::new(path, "it without checkpoint", allowed, hint))
-        }
-        RestoreFrom::Journal(_) | RestoreFrom::Savepoint(_) | RestoreFrom::Empty => Ok(restored),
+        RestoreFrom::Checkpoint { .. } | RestoreFrom::Repeating(_) => Ok(restored),
+        RestoreFrom::Journal(_) | RestoreFrom::Savepoint(_) | RestoreFrom::Empty => match allow_duplicates {
+            Some(true) => Ok(RestoreFrom::Repeating(Box::new(restored))),
+            Some(false) | None => Ok(restored),
+        },
     }
 }
 

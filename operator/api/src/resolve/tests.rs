@@ -265,6 +265,8 @@ fn exactly_one_thing_is_restored_from() {
     let checkpoint = |id, allow_duplicates| RestoreFrom::Checkpoint { id, allow_duplicates };
     check(json!({ "checkpoint": 17 }), Ok(checkpoint(17, false)));
     check(json!({ "checkpoint": 17, "allowDuplicates": true }), Ok(checkpoint(17, true)));
+    check(json!({ "empty": true, "allowDuplicates": true }), Ok(RestoreFrom::Repeating(Box::new(RestoreFrom::Empty))));
+    check(json!({ "empty": true, "allowDuplicates": false }), Ok(RestoreFrom::Empty));
     let one =
         "allowed: exactly one of journal, savepoint, checkpoint and empty; keep the one the job should start from";
     check(json!({}), Err(&format!("spec.restoreFrom: found none of them; {one}")));
@@ -283,12 +285,6 @@ fn exactly_one_thing_is_restored_from() {
     check(
         json!({ "checkpoint": -1 }),
         Err("spec.restoreFrom.checkpoint: found -1; allowed: 0 or more; `weir inspect checkpoints` lists the ids"),
-    );
-    check(
-        json!({ "empty": true, "allowDuplicates": true }),
-        Err(
-            "spec.restoreFrom.allowDuplicates: found it without checkpoint; allowed: allowDuplicates beside checkpoint; remove it: only an older checkpoint can repeat output",
-        ),
     );
 }
 

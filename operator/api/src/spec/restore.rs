@@ -14,14 +14,11 @@ pub(crate) const EXACTLY_ONE: (&str, &str) =
     ("exactly one of journal, savepoint, checkpoint and empty", "keep the one the job should start from");
 /// What is said when `empty` is false.
 pub(crate) const EMPTY: (&str, &str) = ("true", "remove it to go on from the job's own journal");
-/// What is said when `allowDuplicates` stands without `checkpoint`.
-pub(crate) const DUPLICATES: (&str, &str) =
-    ("allowDuplicates beside checkpoint", "remove it: only an older checkpoint can repeat output");
 
 /// Exactly one of journal, savepoint, checkpoint and empty.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = exactly_one_rule(), validation = duplicates_rule())]
+#[x_kube(validation = exactly_one_rule())]
 pub struct RestoreFromSpec {
     /// Adopts the journal at this place, which another owner wrote: same journal, same job id. Unit: URI of a job,
     /// `<storage.uri>/<namespace>/<name>`. Default: not used.
@@ -44,7 +41,8 @@ pub struct RestoreFromSpec {
     #[x_kube(validation = empty_rule())]
     pub empty: Option<bool>,
 
-    /// Accepts that a checkpoint older than the last committed output repeats that output. Unit: boolean. Default: false.
+    /// Accepts that output is repeated which was committed since what is restored: by an older checkpoint, or by a savepoint,
+    /// another job's journal or empty once the job has checkpoints of its own. Unit: boolean. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_duplicates: Option<bool>,
 }
@@ -102,10 +100,6 @@ fn exactly_one_rule() -> Rule {
         "[has(self.journal), has(self.savepoint), has(self.checkpoint), has(self.empty)].filter(x, x).size() == 1",
         EXACTLY_ONE,
     )
-}
-
-fn duplicates_rule() -> Rule {
-    rule("!has(self.allowDuplicates) || has(self.checkpoint)", DUPLICATES)
 }
 
 fn empty_rule() -> Rule {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use weir_cluster::{DeleteError, delete_job, journal};
-use weir_protocol::journal::Owner;
+use weir_cluster::{DeleteError, JobError, JobOutcome, RunOptions, delete_job, journal};
+use weir_protocol::journal::{
+    JobStatus, JournalEntry, Owner, RevisionRule, StartDecision, StartRefusal, StartRequest, resolve_start,
+};
 use weir_protocol::layout;
 use weir_storage::{Fault, MemoryStore, Operation, StoreErrorKind};
 
-use crate::world::World;
+use crate::world::{Process, World};
 
 /// The objects of a job that took checkpoints and a savepoint, and was killed.
 fn left_behind() -> MemoryStore {
@@ -48,7 +50,10 @@ fn only_the_owner_removes_a_job_and_savepoints_stay() {
     assert_eq!(keys(&store), before);
     let savepoints: Vec<String> = before.iter().filter(|key| key.starts_with(layout::SAVEPOINTS)).cloned().collect();
     let deleted = run(delete_job(&store, &Owner::local())).unwrap();
-    assert_eq!(keys(&store), savepoints);
+    let last = run(journal::read_newest(&store)).unwrap().unwrap();
+    assert_eq!(last.head.status, JobStatus::Deleted);
+    let left: Vec<String> = keys(&store).into_iter().filter(|key| *key != last.key()).collect();
+    assert_eq!(left, savepoints);
     assert_eq!(deleted.objects as usize, before.len() - savepoints.len());
     assert_eq!(deleted.kept as usize, savepoints.len());
     assert!(!savepoints.is_empty());
@@ -69,21 +74,114 @@ fn a_deletion_that_is_interrupted_anywhere_leaves_a_job_that_says_whose_it_is() 
             Ok(_) => done = true,
             Err(error) => assert!(error.can_retry(), "{error}"),
         }
-        let is_the_jobs = |key: &String| !key.starts_with(layout::SAVEPOINTS);
-        if keys(&store).iter().any(is_the_jobs) {
-            let head = run(journal::read_newest(&store)).unwrap().expect("the journal goes last").head;
-            assert_eq!(head.owner, Owner::local());
-            let foreign = run(delete_job(&store, &Owner("somebody else".to_owned())));
-            assert!(matches!(foreign, Err(DeleteError::ForeignOwner { .. })), "after {interrupted}: {foreign:?}");
-            let (last, first) = (head.checkpoints.last().unwrap().id, found_newest(&found));
-            assert_eq!(last, first, "after {interrupted}: the newest entry is there to the end");
-        }
+        let head = run(journal::read_newest(&store)).unwrap().expect("the last entry stays").head;
+        assert_eq!((head.owner, head.status), (Owner::local(), JobStatus::Deleted), "after {interrupted}");
         run(delete_job(&copy_of(&store), &Owner::local())).unwrap();
         interrupted += 1;
     }
     assert!(interrupted > 3, "every call was interrupted once: {interrupted}");
 }
 
-fn found_newest(store: &MemoryStore) -> weir_protocol::CheckpointId {
-    run(journal::read_newest(store)).unwrap().unwrap().head.checkpoints.last().unwrap().id
+fn owned_by(world: &World, owner: &str) -> RunOptions {
+    RunOptions { owner: Owner(owner.to_owned()), ..world.options() }
+}
+
+/// A job of this owner with a checkpoint, running.
+fn running_of(world: &World, owner: &str) -> Process {
+    let process = Process::start(owned_by(world, owner));
+    world.valve.open_to(300);
+    process.wait_read(300);
+    process.checkpoint();
+    process
+}
+
+#[test]
+fn who_comes_back_after_the_deletion_begins_nothing_and_another_owner_begins_anew() {
+    let world = World::new();
+    running_of(&world, "uid-1").crash();
+    run(delete_job(&world.store, &Owner("uid-1".to_owned()))).unwrap();
+    for _ in 0..2 {
+        let outcome = Process::start(owned_by(&world, "uid-1")).outcome();
+        assert!(matches!(outcome, Err(JobError::Refused(StartRefusal::Deleted { .. }))), "{outcome:?}");
+    }
+    assert_eq!(world.store.objects().len(), 1, "it wrote nothing");
+    let deleted = world.head().head;
+    let next = Process::start(owned_by(&world, "uid-2"));
+    next.wait_running();
+    next.checkpoint();
+    let head = world.head().head;
+    assert_eq!((head.owner, head.status), (Owner("uid-2".to_owned()), JobStatus::Running));
+    assert!(head.generation > deleted.generation && head.job_id != deleted.job_id, "a job of its own, in one line");
+    let outcome = Process::start(owned_by(&world, "uid-1")).outcome();
+    assert!(matches!(outcome, Err(JobError::Refused(StartRefusal::Displaced { .. }))), "{outcome:?}");
+    next.stop();
+}
+
+#[test]
+fn a_deletion_fences_who_still_runs_the_job() {
+    let world = World::new();
+    let process = running_of(&world, "uid-1");
+    run(delete_job(&world.store, &Owner("uid-1".to_owned()))).unwrap();
+    let outcome = process.outcome();
+    assert!(matches!(outcome, Ok(JobOutcome::Fenced { .. })), "{outcome:?}");
+    assert_eq!(world.head().head.status, JobStatus::Deleted);
+}
+
+#[test]
+fn a_place_where_the_job_never_began_is_closed_too() {
+    let world = World::new();
+    run(delete_job(&world.store, &Owner("uid-1".to_owned()))).unwrap();
+    let outcome = Process::start(owned_by(&world, "uid-1")).outcome();
+    assert!(matches!(outcome, Err(JobError::Refused(StartRefusal::Deleted { .. }))), "{outcome:?}");
+}
+
+#[test]
+fn an_answer_that_is_lost_is_looked_up() {
+    for fault in [
+        Fault::FailAfter(StoreErrorKind::Timeout),
+        Fault::FailBefore(StoreErrorKind::Timeout),
+        Fault::LandLater { calls: 2 },
+    ] {
+        let store = left_behind();
+        store.script(Operation::Create, fault);
+        run(delete_job(&store, &Owner::local())).unwrap();
+        let left = keys(&store).into_iter().filter(|key| !key.starts_with(layout::SAVEPOINTS)).count();
+        assert_eq!(left, 1, "the last entry");
+    }
+}
+
+#[test]
+fn a_deletion_that_is_overtaken_by_the_next_owner_deletes_nothing_more() {
+    let store = copy_of(&left_behind());
+    store.script(Operation::Delete, Fault::Delay(Duration::from_millis(100)));
+    let deleted = run(async {
+        let owner = Owner::local();
+        let mut deletion = std::pin::pin!(delete_job(&store, &owner));
+        let first_call = async {
+            while store.calls(Operation::Delete) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut deletion => panic!("{ended:?}"),
+            () = first_call => {}
+        }
+        // The first call is under way, and the next owner begins.
+        let last = journal::read_newest(&store).await.unwrap().unwrap();
+        let request = StartRequest {
+            owner: Owner("uid-2".to_owned()),
+            fresh_job_id: "next".into(),
+            revision: RevisionRule::Numbered(2),
+            hash: String::new(),
+            restore_from: None,
+        };
+        let Ok(StartDecision::Claim { kind, head }) = resolve_start(Some(&last.head), &request) else { panic!() };
+        let claim = JournalEntry { sequence: last.sequence.next(), kind, head: *head, ..last };
+        store.overwrite(&claim.key(), claim.encode());
+        store.overwrite(&format!("{}c0000000099-g9.json", layout::MANIFESTS), "of the next owner");
+        deletion.await
+    });
+    assert!(matches!(deleted, Err(DeleteError::ForeignOwner { .. })), "{deleted:?}");
+    assert_eq!(store.calls(Operation::Delete), 1, "none after the claim");
 }

@@ -1,10 +1,10 @@
 //! Deployments, failures and endings.
 
 use super::action::{Action, Answer};
-use super::event::RequestId;
 use super::in_flight::{BaseCounts, base_counts};
 use super::plan::{Deployment, Plan};
 use super::reign::Append;
+use super::requests::WaitingStop;
 use super::{Coordinator, Stage};
 use crate::ids::{Generation, Millis};
 use crate::journal::start::resolve_redeploy;
@@ -184,12 +184,19 @@ impl Coordinator {
     }
 
     pub(super) fn answer_stops(&mut self, with_final_checkpoint: bool, out: &mut Vec<Action>) {
+        let stops = self.requests.take_stops();
+        out.extend(stops.into_iter().map(|stop| self.stop_answer(stop, with_final_checkpoint)));
+    }
+
+    /// What a stop is told once the job has settled: an error if the savepoint that it asked for is not there.
+    pub(super) fn stop_answer(&self, stop: WaitingStop, with_final_checkpoint: bool) -> Action {
+        let WaitingStop { request, savepoint } = stop;
         let restore = self.head().and_then(|head| head.restore.checkpoint());
-        let answer = |request: RequestId| Action::Answer {
-            request,
-            result: Ok(Answer::Stopped { restore, with_final_checkpoint }),
+        let result = match savepoint.filter(|name| !self.requests.has_kept(name)) {
+            None => Ok(Answer::Stopped { restore, with_final_checkpoint }),
+            Some(name) => Err(format!("the job has ended, but savepoint {name} was not completed before")),
         };
-        out.extend(self.requests.take_stops().into_iter().map(answer));
+        Action::Answer { request, result }
     }
 
     fn settle(&mut self, status: JobStatus, out: &mut Vec<Action>) {

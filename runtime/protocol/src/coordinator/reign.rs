@@ -169,7 +169,8 @@ impl Coordinator {
                 let mut head = self.head()?.clone();
                 head.status = status.clone();
                 let kind = match status {
-                    JobStatus::Running => return None,
+                    // A deletion is no coordinator's to write.
+                    JobStatus::Running | JobStatus::Deleted => return None,
                     JobStatus::Stopped => EntryKind::Stopped,
                     JobStatus::Finished => EntryKind::Finished,
                     JobStatus::Failed { reason } => EntryKind::Failed { reason: reason.clone() },

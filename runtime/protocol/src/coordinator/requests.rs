@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::action::{Action, Answer};
+use super::action::Action;
 use super::config::MAX_WAITING_REQUESTS;
 use super::event::RequestId;
 use super::lifecycle::StopWish;
@@ -18,12 +18,20 @@ pub(super) struct WantedSavepoint {
     pub request: Option<RequestId>,
 }
 
+/// Somebody who waits for the job to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WaitingStop {
+    pub request: RequestId,
+    /// What the final checkpoint was to be kept as.
+    pub savepoint: Option<String>,
+}
+
 /// Requests that wait, and savepoints being copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Requests {
     checkpoints: Vec<RequestId>,
     savepoints: VecDeque<WantedSavepoint>,
-    stops: Vec<RequestId>,
+    stops: Vec<WaitingStop>,
     /// Savepoints whose output is not committed yet: a copy that is complete earlier could be restored elsewhere, where
     /// nobody commits.
     uncommitted: BTreeMap<String, CheckpointId>,
@@ -31,6 +39,8 @@ pub(super) struct Requests {
     copying: BTreeMap<String, Option<RequestId>>,
     copied: BTreeSet<String>,
     failed: BTreeMap<String, String>,
+    /// The savepoint that stops asked for, once it is complete.
+    kept: Option<String>,
 }
 
 impl Requests {
@@ -46,7 +56,7 @@ impl Requests {
         !self.checkpoints.is_empty()
     }
 
-    pub fn take_stops(&mut self) -> Vec<RequestId> {
+    pub fn take_stops(&mut self) -> Vec<WaitingStop> {
         std::mem::take(&mut self.stops)
     }
 
@@ -94,7 +104,16 @@ impl Requests {
     pub fn settle_savepoint(&mut self, name: &str) -> (Option<RequestId>, Result<(), String>) {
         let request = self.copying.remove(name).flatten();
         self.copied.remove(name);
-        (request, self.failed.remove(name).map_or(Ok(()), Err))
+        let result = self.failed.remove(name).map_or(Ok(()), Err);
+        if result.is_ok() && self.stops.iter().any(|stop| stop.savepoint.as_deref() == Some(name)) {
+            self.kept = Some(name.to_owned());
+        }
+        (request, result)
+    }
+
+    /// True if the savepoint of this name that a stop asked for is complete.
+    pub fn has_kept(&self, name: &str) -> bool {
+        self.kept.as_deref() == Some(name)
     }
 
     fn waiting(&self) -> usize {
@@ -152,18 +171,22 @@ impl Coordinator {
         out: &mut Vec<Action>,
     ) {
         if let Stage::Settled { .. } = self.stage {
-            let restore = self.head().and_then(|head| head.restore.checkpoint());
-            let answer = Answer::Stopped { restore, with_final_checkpoint: true };
-            out.push(Action::Answer { request, result: Ok(answer) });
+            out.push(self.stop_answer(WaitingStop { request, savepoint }, true));
             return;
         }
-        let refused = savepoint.as_ref().and_then(|name| self.refuse_savepoint(name));
+        let wished = self.stop.as_ref().and_then(|stop| stop.savepoint.as_ref());
+        let refused = savepoint.as_ref().and_then(|name| match wished {
+            // The same stop, asked for again.
+            Some(wished) if wished == name => None,
+            Some(wished) => Some(format!("the job is being stopped already, with savepoint {wished}")),
+            None => self.refuse_savepoint(name),
+        });
         let full = self.requests.waiting() >= MAX_WAITING_REQUESTS;
         if let Some(reason) = refused.or(full.then(|| "too many requests wait".to_owned())) {
             answer_error(&[request], &reason, out);
             return;
         }
-        self.requests.stops.push(request);
+        self.requests.stops.push(WaitingStop { request, savepoint: savepoint.clone() });
         let stop = self.stop.get_or_insert(StopWish { deadline, savepoint: None });
         stop.deadline = stop.deadline.min(deadline);
         stop.savepoint = stop.savepoint.take().or(savepoint);

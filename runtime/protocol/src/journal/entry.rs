@@ -46,6 +46,8 @@ pub enum EntryKind {
         /// Why.
         reason: String,
     },
+    /// Its owner deleted the job: everything but this entry goes. Begins a generation, as a claim does. Since format 2.
+    Deleted,
 }
 
 impl EntryKind {
@@ -60,6 +62,7 @@ impl EntryKind {
             Self::Stopped => "stopped",
             Self::Finished => "finished",
             Self::Failed { .. } => "failed",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -84,15 +87,17 @@ pub struct JournalEntry {
 
 impl JournalEntry {
     /// The format this build writes once it has completed a checkpoint.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
     /// The oldest format this build reads, and goes on writing in a journal that has it until its first checkpoint.
     pub const OLDEST_FORMAT: u32 = 1;
+    /// The first format with [`Head::consumed_before`].
+    const SINCE_CONSUMED_BEFORE: u32 = 2;
 
     /// The format of an entry of this kind after one of format `found`: the found one until a checkpoint completes, so that the older
     /// version that wrote it can still take over.
     pub fn next_format(found: Option<u32>, kind: &EntryKind) -> u32 {
         match kind {
-            EntryKind::Checkpoint { .. } => Self::FORMAT,
+            EntryKind::Checkpoint { .. } | EntryKind::Deleted => Self::FORMAT,
             EntryKind::Claim { .. }
             | EntryKind::Savepoint { .. }
             | EntryKind::Reserve
@@ -100,6 +105,14 @@ impl JournalEntry {
             | EntryKind::Stopped
             | EntryKind::Finished
             | EntryKind::Failed { .. } => found.unwrap_or(Self::FORMAT),
+        }
+    }
+
+    /// Leaves out of a head what its entry's format does not know: an older version can take over from an entry of its own
+    /// format, whatever is lost by that. Without older consumed `restoreFrom`s, `allowDuplicates` is still asked for.
+    pub fn fit_format(format: u32, head: &mut Head) {
+        if format < Self::SINCE_CONSUMED_BEFORE {
+            head.consumed_before.clear();
         }
     }
 
@@ -125,6 +138,10 @@ impl JournalEntry {
         let entry: Self = stored::decode(&key, bytes, formats)?;
         if entry.sequence != sequence {
             let detail = format!("it says that it is entry {}", entry.sequence);
+            return Err(StoredError::Inconsistent { key, detail });
+        }
+        if entry.format < Self::SINCE_CONSUMED_BEFORE && !entry.head.consumed_before.is_empty() {
+            let detail = format!("format {} knows no consumed_before", entry.format);
             return Err(StoredError::Inconsistent { key, detail });
         }
         entry.head.check().map_err(|detail| StoredError::Inconsistent { key, detail })?;

@@ -51,14 +51,16 @@ pub enum JobStatus {
         /// Why.
         reason: String,
     },
+    /// Its owner deleted it: nothing of it is left, and this owner never begins again.
+    Deleted,
 }
 
 impl JobStatus {
-    /// True for stopped, finished and failed: nothing is deployed before a higher revision asks for it.
+    /// True for stopped, finished, failed and deleted: nothing is deployed before a higher revision asks for it.
     pub fn is_settled(&self) -> bool {
         match self {
             Self::Running => false,
-            Self::Stopped | Self::Finished | Self::Failed { .. } => true,
+            Self::Stopped | Self::Finished | Self::Failed { .. } | Self::Deleted => true,
         }
     }
 }
@@ -70,6 +72,7 @@ impl std::fmt::Display for JobStatus {
             Self::Stopped => f.pad("stopped"),
             Self::Finished => f.pad("finished"),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::Deleted => f.pad("deleted"),
         }
     }
 }
@@ -135,6 +138,13 @@ impl RestorePoint {
     }
 }
 
+/// Values of `restoreFrom` that a head remembers besides the one consumed last. Who brings back one that is older yet must
+/// still say `allowDuplicates` before output is repeated.
+pub const CONSUMED_REMEMBERED: usize = 64;
+
+/// Earlier owners that a head remembers. One that is forgotten is refused as a stranger still.
+pub const DISPLACED_REMEMBERED: usize = 64;
+
 /// A `restoreFrom` that a claim has consumed: the same value from the same owner is ignored afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -160,6 +170,10 @@ pub struct Head {
     pub restore: RestorePoint,
     /// The `restoreFrom` consumed last.
     pub consumed_restore: Option<RestoreRecord>,
+    /// Those consumed before it by the same owner, oldest first: a manifest of old days that comes back must not take the
+    /// job back with it. Since format 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumed_before: Vec<RestoreRecord>,
     /// No checkpoint id up to this one is ever given out again. Runs a little ahead of the ids used, because aborted
     /// checkpoints leave no entry.
     pub reserved_ids: CheckpointId,
@@ -185,12 +199,34 @@ impl Head {
             status: JobStatus::Running,
             restore: RestorePoint::Empty,
             consumed_restore: None,
+            consumed_before: Vec::new(),
             reserved_ids: CheckpointId(0),
             checkpoints: Vec::new(),
             pending_commits: Vec::new(),
             savepoints: Vec::new(),
             trimmed_below: Sequence(1),
         }
+    }
+
+    /// Hands the journal to another owner.
+    pub fn displace(&mut self, owner: &Owner) {
+        if self.owner != *owner {
+            self.displaced.push(std::mem::replace(&mut self.owner, owner.clone()));
+            let surplus = self.displaced.len().saturating_sub(DISPLACED_REMEMBERED);
+            self.displaced.drain(..surplus);
+        }
+    }
+
+    /// True if the owner's claims have consumed this `restoreFrom`.
+    pub fn has_consumed(&self, record: &RestoreRecord) -> bool {
+        self.consumed_restore.iter().chain(&self.consumed_before).any(|consumed| consumed == record)
+    }
+
+    /// Remembers a consumed `restoreFrom`, and forgets the oldest beyond [`CONSUMED_REMEMBERED`].
+    pub fn consume(&mut self, record: RestoreRecord) {
+        self.consumed_before.extend(self.consumed_restore.replace(record));
+        let surplus = self.consumed_before.len().saturating_sub(CONSUMED_REMEMBERED);
+        self.consumed_before.drain(..surplus);
     }
 
     /// The newest completed checkpoint.

@@ -136,6 +136,8 @@ pub struct FencedBy {
     pub generation: Option<Generation>,
     /// Its owner.
     pub owner: Option<Owner>,
+    /// Which attempt wrote it.
+    pub attempt: Option<AttemptId>,
 }
 
 impl std::fmt::Display for FencedBy {
@@ -285,8 +287,10 @@ impl JournalMachine {
         let Draft { kind, mut head, attempt, written_at } = draft;
         head.trimmed_below = self.trimmed_below;
         let found = self.head();
+        let format = JournalEntry::next_format(found.map(|entry| entry.format), &kind);
+        JournalEntry::fit_format(format, &mut head);
         let entry = JournalEntry {
-            format: JournalEntry::next_format(found.map(|entry| entry.format), &kind),
+            format,
             sequence: found.map_or(Sequence(1), |entry| entry.sequence.next()),
             attempt,
             written_at,
@@ -483,7 +487,8 @@ impl JournalMachine {
     fn fenced(&mut self, sequence: Option<Sequence>, bytes: &[u8]) -> Vec<JournalAction> {
         self.phase = Phase::Fenced;
         let entry = sequence.and_then(|sequence| JournalEntry::decode(sequence, bytes).ok());
+        let attempt = entry.as_ref().map(|entry| entry.attempt.clone());
         let (generation, owner) = entry.map(|entry| (entry.head.generation, entry.head.owner)).unzip();
-        vec![JournalAction::Fenced(FencedBy { sequence, generation, owner })]
+        vec![JournalAction::Fenced(FencedBy { sequence, generation, owner, attempt })]
     }
 }

@@ -106,6 +106,12 @@ pub enum StartRefusal {
         /// Who wanted to start.
         requested: Owner,
     },
+    /// The job was deleted.
+    #[error("the job of owner {owner} was deleted: nothing of it is left to run")]
+    Deleted {
+        /// Whose it was.
+        owner: Owner,
+    },
     /// The job has moved on to a later revision; this one never takes it back.
     #[error("revision {found} of the job has run already, and this is revision {requested}: start the newest one")]
     Superseded {
@@ -113,6 +119,12 @@ pub enum StartRefusal {
         found: u64,
         /// The one that wanted to start.
         requested: u64,
+    },
+    /// Another resolved job has run under this number.
+    #[error("another job has run as revision {number} already: give this one a higher number")]
+    OtherRevision {
+        /// The number of both.
+        number: u64,
     },
     /// There is nothing to restore from.
     #[error("restoreFrom names this job's own journal, but the storage holds none")]
@@ -135,6 +147,15 @@ pub enum StartRefusal {
         /// The newest completed one.
         committed: CheckpointId,
     },
+    /// The job has output of its own, which a start without its state produces again.
+    #[error(
+        "output up to checkpoint {committed} is committed; starting without that checkpoint's state produces it again: \
+         say allowDuplicates to accept that"
+    )]
+    LeavesHistory {
+        /// The newest completed one.
+        committed: CheckpointId,
+    },
 }
 
 /// Decides what `request` may do with a journal whose newest entry carries `found`.
@@ -142,7 +163,7 @@ pub enum StartRefusal {
 /// # Errors
 /// When it may do nothing; says why, and the way out.
 pub fn resolve_start(found: Option<&Head>, request: &StartRequest) -> Result<StartDecision, StartRefusal> {
-    let Some(found) = found else { return begin(request) };
+    let Some(found) = found else { return begin(request, None) };
     if found.displaced.contains(&request.owner) {
         return Err(StartRefusal::Displaced {
             found: found.owner.clone(),
@@ -150,11 +171,14 @@ pub fn resolve_start(found: Option<&Head>, request: &StartRequest) -> Result<Sta
             requested: request.owner.clone(),
         });
     }
+    if found.status == JobStatus::Deleted {
+        // Who has no uid of his own cannot be told from a new one.
+        let is_new = found.owner != request.owner || request.owner == Owner::local();
+        let refused = || Err(StartRefusal::Deleted { owner: found.owner.clone() });
+        return if is_new { begin(request, Some(found)) } else { refused() };
+    }
     let foreign = found.owner != request.owner;
-    let restore = request
-        .restore_from
-        .as_ref()
-        .filter(|restore| foreign || found.consumed_restore.as_ref() != Some(&restore.record));
+    let restore = request.restore_from.as_ref().filter(|restore| foreign || !found.has_consumed(&restore.record));
     let adopts = restore.is_some_and(|restore| match restore.target {
         RestoreTarget::Empty | RestoreTarget::Journal => true,
         RestoreTarget::Checkpoint(_) | RestoreTarget::Import { .. } => false,
@@ -176,8 +200,22 @@ pub fn resolve_start(found: Option<&Head>, request: &StartRequest) -> Result<Sta
     if !foreign && found.status.is_settled() && !runs_again(found, request) {
         return Ok(StartDecision::Settled(found.status.clone()));
     }
+    if let RevisionRule::Numbered(number) = request.revision
+        && !foreign
+        && number == found.revision.number
+        && request.hash != found.revision.hash
+    {
+        return Err(StartRefusal::OtherRevision { number });
+    }
     let mut head = found.clone();
+    if foreign {
+        // What another owner has consumed is new to this one.
+        (head.consumed_restore, head.consumed_before) = (None, Vec::new());
+    }
     if let Some(restore) = restore {
+        if !foreign {
+            check_leaves_history(&head, restore)?;
+        }
         apply_restore(&mut head, restore)?;
     }
     head.revision = next_revision(Some(found), request);
@@ -190,9 +228,16 @@ pub fn resolve_redeploy(found: &Head) -> (EntryKind, Head) {
     claim(found.clone(), found, &found.owner)
 }
 
-fn begin(request: &StartRequest) -> Result<StartDecision, StartRefusal> {
+/// A job's first claim, in an empty place or behind a deleted job.
+fn begin(request: &StartRequest, deleted: Option<&Head>) -> Result<StartDecision, StartRefusal> {
     let revision = next_revision(None, request);
     let mut head = Head::new(request.fresh_job_id.clone(), request.owner.clone(), revision);
+    if let Some(deleted) = deleted {
+        // The line of generations and ids goes on, so that nothing that comes late is taken for this job's.
+        let mut line = deleted.clone();
+        line.displace(&request.owner);
+        (head.displaced, head.generation, head.reserved_ids) = (line.displaced, line.generation, line.reserved_ids);
+    }
     if let Some(restore) = &request.restore_from {
         match restore.target {
             RestoreTarget::Journal | RestoreTarget::Checkpoint(_) => return Err(StartRefusal::NoJournal),
@@ -207,8 +252,7 @@ fn begin(request: &StartRequest) -> Result<StartDecision, StartRefusal> {
 
 fn claim(mut head: Head, found: &Head, owner: &Owner) -> (EntryKind, Head) {
     let adopted_from = (found.owner != *owner).then(|| found.owner.clone());
-    head.displaced.extend(adopted_from.clone());
-    head.owner = owner.clone();
+    head.displace(owner);
     head.generation = found.generation.next();
     head.status = JobStatus::Running;
     let kind = EntryKind::Claim { owner: owner.clone(), restored_from: head.restore.clone(), adopted_from };
@@ -221,6 +265,7 @@ fn runs_again(found: &Head, request: &StartRequest) -> bool {
         RevisionRule::OnRequest => match found.status {
             JobStatus::Running | JobStatus::Stopped | JobStatus::Failed { .. } => true,
             JobStatus::Finished => found.revision.hash != request.hash,
+            JobStatus::Deleted => false,
         },
     }
 }
@@ -235,6 +280,23 @@ fn next_revision(found: Option<&Head>, request: &StartRequest) -> JobRevision {
         }
     };
     JobRevision { number, hash: request.hash.clone() }
+}
+
+/// Refuses to leave a history behind that has committed output, unless that is accepted. An adoption leaves another
+/// owner's behind, and says so by naming it.
+fn check_leaves_history(head: &Head, request: &RestoreRequest) -> Result<(), StartRefusal> {
+    let leaves = match &request.target {
+        RestoreTarget::Empty => true,
+        RestoreTarget::Import { job_id, .. } => *job_id != head.job_id,
+        RestoreTarget::Journal | RestoreTarget::Checkpoint(_) => false,
+    };
+    match head.restore {
+        RestorePoint::Checkpoint(_) if leaves && !request.allow_duplicates => {
+            let committed = head.newest().map_or(CheckpointId(0), |entry| entry.id);
+            Err(StartRefusal::LeavesHistory { committed })
+        }
+        RestorePoint::Checkpoint(_) | RestorePoint::Empty | RestorePoint::Imported { .. } => Ok(()),
+    }
 }
 
 fn apply_restore(head: &mut Head, request: &RestoreRequest) -> Result<(), StartRefusal> {
@@ -274,6 +336,6 @@ fn apply_restore(head: &mut Head, request: &RestoreRequest) -> Result<(), StartR
             head.restore = RestorePoint::Imported { source, manifest, checkpoint };
         }
     }
-    head.consumed_restore = Some(request.record.clone());
+    head.consume(request.record.clone());
     Ok(())
 }

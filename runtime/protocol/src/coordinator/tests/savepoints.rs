@@ -152,3 +152,44 @@ fn a_stop_with_a_savepoint_waits_for_its_copy() {
     assert_eq!(settled(&sim), Some(JobStatus::Stopped));
     assert_eq!(sim.kinds(), ["claim", "checkpoint", "savepoint", "stopped"]);
 }
+
+fn stop(id: u64, timeout: u64, savepoint: &str) -> Event {
+    let savepoint = Some(savepoint.to_owned());
+    Event::StopRequest { request: RequestId(id), final_checkpoint_timeout_ms: timeout, savepoint }
+}
+
+#[test]
+fn a_stop_whose_savepoint_is_late_says_that_there_is_none() {
+    for (copies, acks) in [(true, false), (false, true)] {
+        let mut sim = Sim::running(config());
+        (sim.hold.copies, sim.hold.acks) = (copies, acks);
+        sim.send(stop(1, 500, "last"));
+        sim.advance(1_000);
+        assert_eq!(settled(&sim), Some(JobStatus::Stopped));
+        assert_eq!(answers(&mut sim), ["answer 1 false"], "copies held: {copies}");
+    }
+}
+
+#[test]
+fn a_stop_whose_savepoint_cannot_be_copied_says_so() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    sim.send(stop(1, 5_000, "last"));
+    sim.send(Event::SavepointCopied("last".into(), Err("no such bucket".into())));
+    assert_eq!(settled(&sim), Some(JobStatus::Stopped));
+    assert_eq!(answers(&mut sim), ["answer 1 false"]);
+}
+
+#[test]
+fn of_two_stops_with_savepoints_none_is_forgotten() {
+    let mut sim = Sim::running(config());
+    sim.hold.copies = true;
+    sim.send(stop(1, 5_000, "one"));
+    sim.send(stop(2, 5_000, "two"));
+    assert_eq!(answers(&mut sim), ["answer 2 false"], "there is one final checkpoint only");
+    sim.send(stop(3, 5_000, "one"));
+    sim.release();
+    sim.send(stop(4, 5_000, "one"));
+    sim.send(stop(5, 5_000, "three"));
+    assert_eq!(answers(&mut sim), ["answer 1 true", "answer 3 true", "answer 4 true", "answer 5 false"]);
+}

@@ -65,7 +65,12 @@ fn foreign(sequence: u64, generation: u64) -> Vec<u8> {
 
 fn fenced_by(sequence: u64, generation: u64) -> [JournalAction; 1] {
     let (sequence, generation) = (Some(Sequence(sequence)), Some(Generation(generation)));
-    [JournalAction::Fenced(FencedBy { sequence, generation, owner: Some(Owner::local()) })]
+    [JournalAction::Fenced(FencedBy {
+        sequence,
+        generation,
+        owner: Some(Owner::local()),
+        attempt: Some(AttemptId("foreign".into())),
+    })]
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn validation_says_whether_the_head_is_still_the_newest() {
 fn a_journal_that_vanished_fences() {
     let mut machine = with_entries(2);
     machine.validate();
-    let by = FencedBy { sequence: None, generation: None, owner: None };
+    let by = FencedBy { sequence: None, generation: None, owner: None, attempt: None };
     assert_eq!(machine.handle_listed(Some(&[])), [JournalAction::Fenced(by)]);
 }
 

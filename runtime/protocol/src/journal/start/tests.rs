@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{Generation, Millis};
-use crate::journal::CheckpointEntry;
+use crate::journal::{CONSUMED_REMEMBERED, CheckpointEntry};
 use crate::manifest::ManifestKind;
 
 fn request(owner: &str) -> StartRequest {
@@ -125,10 +125,56 @@ fn a_displaced_owner_never_claims_again() {
     }
 }
 
+/// The same, and repeated output is accepted.
+fn accepting(owner: &str, target: RestoreTarget) -> StartRequest {
+    let mut request = restoring(owner, target);
+    request.restore_from.as_mut().unwrap().allow_duplicates = true;
+    request
+}
+
+#[test]
+fn a_restore_from_of_old_days_is_not_obeyed_again() {
+    let back = |checkpoint| accepting("a", RestoreTarget::Checkpoint(CheckpointId(checkpoint)));
+    let (_, first) = claimed(Some(&found()), &back(6));
+    assert_eq!(first.restore, RestorePoint::Checkpoint(CheckpointId(6)));
+    let (_, mut second) = claimed(Some(&first), &back(5));
+    assert_eq!(second.restore, RestorePoint::Checkpoint(CheckpointId(5)));
+    second.complete(entry(12));
+    let (_, third) = claimed(Some(&second), &back(6));
+    assert_eq!(third.restore, RestorePoint::Checkpoint(CheckpointId(12)), "6 was consumed before 5 was");
+    let (_, other) = claimed(Some(&second), &restoring("b", RestoreTarget::Journal));
+    assert!(other.consumed_before.is_empty(), "another owner has consumed nothing yet");
+}
+
+#[test]
+fn so_many_consumed_values_are_remembered_and_the_oldest_are_forgotten_first() {
+    let mut head = found();
+    let record = |number: usize| RestoreRecord(number.to_string());
+    for number in 0..=CONSUMED_REMEMBERED + 1 {
+        head.consume(record(number));
+    }
+    assert_eq!(head.consumed_before.len(), CONSUMED_REMEMBERED);
+    assert!(!head.has_consumed(&record(0)));
+    assert!((1..=CONSUMED_REMEMBERED + 1).all(|number| head.has_consumed(&record(number))));
+}
+
+#[test]
+fn output_of_its_own_is_left_behind_only_by_who_accepts_duplicates() {
+    for target in [RestoreTarget::Empty, import(90, "other")] {
+        let refused = resolve_start(Some(&found()), &restoring("a", target.clone()));
+        assert_eq!(refused, Err(StartRefusal::LeavesHistory { committed: CheckpointId(7) }));
+        let (_, head) = claimed(Some(&found()), &accepting("a", target.clone()));
+        assert_ne!(head.restore, RestorePoint::Checkpoint(CheckpointId(7)));
+        // Nothing was committed since: it may be thought over.
+        let (_, again) = claimed(Some(&head), &restoring("a", import(91, "third")));
+        assert!(matches!(again.restore, RestorePoint::Imported { checkpoint: CheckpointId(91), .. }));
+    }
+}
+
 #[test]
 fn restore_from_is_consumed_once_per_owner() {
     let found = found();
-    let asks = restoring("a", RestoreTarget::Empty);
+    let asks = accepting("a", RestoreTarget::Empty);
     let (_, first) = claimed(Some(&found), &asks);
     assert_eq!(first.restore, RestorePoint::Empty);
     let mut later = first.clone();
@@ -189,10 +235,10 @@ fn going_back_below_committed_output_needs_allow_duplicates() {
 #[test]
 fn imports_raise_the_ids_and_count_as_going_back_only_within_one_job() {
     let found = found();
-    let (_, head) = claimed(Some(&found), &restoring("a", import(90, "other")));
+    let (_, head) = claimed(Some(&found), &accepting("a", import(90, "other")));
     assert_eq!(head.reserved_ids, CheckpointId(90));
     assert!(matches!(&head.restore, RestorePoint::Imported { checkpoint: CheckpointId(90), .. }));
-    let (_, head) = claimed(Some(&found), &restoring("a", import(2, "other")));
+    let (_, head) = claimed(Some(&found), &accepting("a", import(2, "other")));
     assert_eq!(head.reserved_ids, CheckpointId(11));
     let refused = resolve_start(Some(&found), &restoring("a", import(2, "job")));
     assert!(matches!(refused, Err(StartRefusal::NeedsAllowDuplicates { .. })));
@@ -226,4 +272,14 @@ fn retention_keeps_the_newest_and_whatever_is_pinned() {
     assert_eq!(kept, [5, 7, 8], "5 is a savepoint's source");
     assert_eq!(head.check(), Ok(()));
     assert_eq!(head.retire(0).len(), 1, "the newest always stays");
+}
+
+#[test]
+fn one_number_is_one_job() {
+    let other = StartRequest { hash: "h2".into(), ..request("a") };
+    assert_eq!(resolve_start(Some(&found()), &other), Err(StartRefusal::OtherRevision { number: 1 }));
+    let settled = Head { status: JobStatus::Stopped, ..found() };
+    assert_eq!(resolve_start(Some(&settled), &other), Ok(StartDecision::Settled(JobStatus::Stopped)));
+    let (_, head) = claimed(Some(&found()), &StartRequest { revision: RevisionRule::Numbered(2), ..other });
+    assert_eq!(head.revision, JobRevision { number: 2, hash: "h2".into() });
 }
