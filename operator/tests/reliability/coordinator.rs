@@ -150,8 +150,18 @@ impl Coordinator {
         journal.told.push(format!("pod ends, job {how} {number}"));
     }
 
+    /// Refuses what comes too late: for an older revision, to a process that was displaced, or over a connection that outlived
+    /// the process, as no real one does.
     fn check(&self, revision: u64) -> Result<(), Refusal> {
-        let told = self.state.lock().job.revision_number;
+        let journal = self.journal.lock();
+        if !journal.processes.contains(&self.pod) {
+            return Err(Refusal::Unavailable("the process has ended".to_owned()));
+        }
+        let process = self.state.lock();
+        if process.reign.is_some_and(|reign| reign != journal.generation) {
+            return Err(Refusal::Precondition("another process took the job over".to_owned()));
+        }
+        let told = process.job.revision_number;
         if revision != 0 && revision < told {
             return Err(Refusal::Precondition(format!("runs {told}, the call is for {revision}")));
         }
@@ -162,6 +172,9 @@ impl Coordinator {
 #[async_trait]
 impl Control for Coordinator {
     async fn status(&self) -> Result<v1::StatusResponse, Refusal> {
+        if !self.journal.lock().processes.contains(&self.pod) {
+            return Err(Refusal::Unavailable("the process has ended".to_owned()));
+        }
         let mut journal = self.journal.lock();
         journal.advance();
         let process = self.state.lock();

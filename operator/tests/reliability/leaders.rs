@@ -1,8 +1,10 @@
 //! Two operators: the one that leads is paused, the other takes over, and what the first one had begun must not count.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::life::{phases, undisturbed};
@@ -65,6 +67,29 @@ fn of_two_operators_one_has_an_effect() {
         }
         while let Some(ended) = lives.join_next().await {
             ended.unwrap();
+        }
+    });
+}
+
+/// Renewals that must succeed while two of three reads are refused.
+const RENEWALS: usize = 5;
+
+#[test]
+fn a_leader_outlives_calls_that_fail_now_and_then() {
+    on_stage(async |stage| {
+        let scene = Scene::new(stage, "lease-refused").await;
+        scene.proxy.refuse_lease_reads();
+        scene.start_operator();
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/weir-operator", scene.namespace);
+        let mut renewals = BTreeSet::new();
+        while renewals.len() < RENEWALS {
+            let ended = scene.operator.lock().as_mut().unwrap().has_ended();
+            assert!(!ended, "it gave up its leadership after {} renewals", renewals.len());
+            let request = http::Request::get(&path).body(Vec::new()).unwrap();
+            if let Ok(lease) = stage.server.admin.request::<Value>(request).await {
+                renewals.insert(lease["spec"]["renewTime"].to_string());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
 }

@@ -84,6 +84,8 @@ struct State {
     blow: Option<Blow>,
     errors: Option<Errors>,
     requests: u64,
+    /// Reads of the Lease, if two of three are refused.
+    lease_reads: Option<u64>,
     watches: Watches,
 }
 
@@ -116,6 +118,7 @@ impl Proxy {
             blow: None,
             errors: None,
             requests: 0,
+            lease_reads: None,
             watches: Watches::Undisturbed,
         }));
         let accepting = tokio::spawn(accept(listener, acceptor, upstream, state.clone()));
@@ -142,6 +145,11 @@ impl Proxy {
     /// Answers requests with errors.
     pub fn errors(&self, errors: Option<Errors>) {
         self.state.lock().errors = errors;
+    }
+
+    /// Refuses two of three reads of the Lease.
+    pub fn refuse_lease_reads(&self) {
+        self.state.lock().lease_reads = Some(0);
     }
 
     /// Disturbs the events of watches that begin from now on.
@@ -208,6 +216,13 @@ async fn pass(request: Request<Incoming>, upstream: Client, state: Arc<Mutex<Sta
             struck = state.blow.take_if(|blow| blow.at == writes);
         }
         let mut failing = None;
+        if is_lease
+            && parts.method == Method::GET
+            && let Some(reads) = &mut state.lease_reads
+        {
+            *reads += 1;
+            failing = Some(Errors { code: 500, every: 1, side: Side::Before }).filter(|_| !reads.is_multiple_of(3));
+        }
         if let Some(errors) = state.errors.filter(|_| !is_lease) {
             state.requests += 1;
             failing = Some(errors).filter(|errors| state.requests.is_multiple_of(errors.every));
