@@ -6,7 +6,8 @@ use kube::{Client, Config};
 
 /// How long an answer may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// How long an answer about the Lease may take.
+/// How long a connection for the Lease may take, and a write to it. How long an answer may take is the caller's; here it would
+/// also end the connection in the pause between two renewals, and each would begin with a handshake.
 const LEASE_LIMIT: Duration = Duration::from_secs(3);
 
 /// One client for each kind of waiting.
@@ -30,7 +31,7 @@ impl Clients {
         let client = |limit: Option<Duration>| {
             let mut config = config.clone();
             if let Some(limit) = limit {
-                config.read_timeout = Some(limit);
+                config.read_timeout = Some(CALL_LIMIT);
                 config.write_timeout = Some(limit);
                 config.connect_timeout = Some(limit);
                 config.default_retry = false;

@@ -16,6 +16,8 @@ use crate::permissions::LEASE;
 
 /// How long one call may take, whatever the client says.
 const CALL_LIMIT: Duration = Duration::from_secs(4);
+/// How soon a leader tries again what failed: several tries fit into the time before it steps down.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often a leader looks at its own clock.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -26,13 +28,15 @@ pub struct Leadership {
     election: Election,
     reign: Arc<Reign>,
     metrics: Arc<Metrics>,
+    /// Writes of the Lease that succeeded.
+    renewals: u64,
 }
 
 impl Leadership {
     /// Takes part as `me` in `namespace`. `reign` lasts exactly while this process may write.
     pub fn new(client: Client, namespace: &str, me: String, reign: Arc<Reign>, metrics: Arc<Metrics>) -> Self {
         let election = Election::new(me.clone());
-        Leadership { api: Api::namespaced(client, namespace), me, election, reign, metrics }
+        Leadership { api: Api::namespaced(client, namespace), me, election, reign, metrics, renewals: 0 }
     }
 
     /// Waits until this process leads; answers the number of its reign. `reached` is told of the first answer.
@@ -57,8 +61,11 @@ impl Leadership {
             if Instant::now() >= next {
                 next = Instant::now() + RENEW_EVERY;
                 // Our own clock is watched while the call is under way: it may hang as long as it likes.
-                let left = self.left();
+                let (left, renewals) = (self.left(), self.renewals);
                 let _ = tokio::time::timeout(left, self.try_once()).await;
+                if self.renewals == renewals {
+                    next = Instant::now() + TRY_AGAIN;
+                }
             }
             if self.election.leads(Instant::now()).is_none() {
                 self.reign.ended();
@@ -115,6 +122,7 @@ impl Leadership {
             Ok(Ok(_)) => {
                 self.election.written(sent, transitions);
                 self.reign.renewed(sent);
+                self.renewals += 1;
             }
             // A conflict is another process's write; what is lost is found out by the next read.
             Ok(Err(error)) => tracing::info!(%error, "the Lease was not written"),

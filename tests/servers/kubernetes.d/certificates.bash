@@ -40,7 +40,7 @@ apiVersion: v1
 kind: Config
 clusters:
 - name: weir
-  cluster: {server: "https://$node_address:6443", certificate-authority-data: $(base64 -w0 "$pki/ca.crt")}
+  cluster: {server: "https://$node_address:${api_port:-6443}", certificate-authority-data: $(base64 -w0 "$pki/ca.crt")}
 users:
 - name: $1
   user: {client-certificate-data: $(base64 -w0 "$pki/$1.crt"), client-key-data: $(base64 -w0 "$pki/$1.key")}
