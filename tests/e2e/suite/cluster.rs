@@ -85,30 +85,66 @@ impl Cluster {
     }
 
     /// The chart, by helm, into a namespace that enforces `restricted`.
-    fn install(&self) -> Result<(), String> {
+    pub fn install(&self) -> Result<(), String> {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
         let namespace = format!(
             "apiVersion: v1\nkind: Namespace\n\
              metadata: {{name: {SYSTEM}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n"
         );
         succeed(&run(&self.script, &["kubectl", "apply", "-f", "-"], Some(&namespace)), "making the namespace")?;
-        let chart = chart.display().to_string();
-        let arguments = [
-            "helm",
-            "upgrade",
-            "--install",
-            "weir",
-            &chart,
-            "-n",
-            SYSTEM,
-            "--set",
-            "image.tag=e2e,image.pullPolicy=Never",
-        ];
         let started = Instant::now();
-        let wait = ["--wait", "--timeout", "120s"];
-        succeed(&run(&self.script, &[&arguments[..], &wait].concat(), None), "installing the chart")?;
+        succeed(&self.upgrade_chart(&chart, &[]), "installing the chart")?;
         println!("chart installed and its pods ready after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Other values for the chart than those it was installed with; none to have those back. Waits for the operator's new pod.
+    pub fn set_chart(&self, values: &[&str]) {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
+        let answer = self.upgrade_chart(&chart, values);
+        assert!(answer.ok, "{}{}", answer.out, answer.err);
+    }
+
+    fn upgrade_chart(&self, chart: &Path, values: &[&str]) -> Answer {
+        let values = [&["image.tag=e2e", "image.pullPolicy=Never"], values].concat().join(",");
+        let chart = chart.display().to_string();
+        let arguments =
+            ["upgrade", "--install", "weir", &chart, "-n", SYSTEM, "--set", &values, "--wait", "--timeout", "120s"];
+        self.helm(&arguments)
+    }
+
+    /// So many processes of the operator; waits until the others are gone.
+    pub fn scale_operator(&self, replicas: u32) {
+        self.must(&[
+            "-n",
+            SYSTEM,
+            "scale",
+            "deployment",
+            "-l",
+            "app.kubernetes.io/instance=weir",
+            &format!("--replicas={replicas}"),
+        ]);
+        eventually("the operator is scaled", Duration::from_secs(60), || {
+            let pods = self.must(&["-n", SYSTEM, "get", "pods", "-o", "name"]);
+            if pods.lines().count() == replicas as usize { Ok(()) } else { Err(pods) }
+        });
+    }
+
+    /// A second node, which takes pods when this returns.
+    pub fn join(&self, name: &'static str) -> Joined<'_> {
+        let joined = Joined { cluster: self, name };
+        let answer = run(&self.script, &["join", name], None);
+        assert!(answer.ok, "{}{}", answer.out, answer.err);
+        joined
+    }
+
+    /// Stops a component of the node, which then takes connections and answers nothing, until this is dropped.
+    pub fn freeze(&self, component: &str) -> Frozen<'_> {
+        let file = self.directory.join("node").join(format!("{component}.pid"));
+        let process = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let frozen = Frozen { cluster: self, process: process.trim().to_owned() };
+        frozen.signal("-STOP");
+        frozen
     }
 
     fn import_image(&self) -> Result<(), String> {
@@ -149,6 +185,11 @@ impl Cluster {
         run(&self.script, &[&["kubectl"], arguments].concat(), None)
     }
 
+    /// Runs helm.
+    pub fn helm(&self, arguments: &[&str]) -> Answer {
+        run(&self.script, &[&["helm"], arguments].concat(), None)
+    }
+
     /// Runs kubectl with something on its standard input.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Answer {
         run(&self.script, &[&["kubectl"], arguments].concat(), Some(input))
@@ -176,6 +217,17 @@ impl Cluster {
     /// Runs a program on the node.
     pub fn inside(&self, arguments: &[&str]) -> Answer {
         run(&self.script, &[&["inside"], arguments].concat(), None)
+    }
+
+    /// Everything that containers of this namespace's pods have said, as the kubelet keeps it.
+    pub fn pod_logs(&self, namespace: &str) -> String {
+        let folder = self.directory.join("node/var/log/pods");
+        let of_namespace = |file: &&PathBuf| {
+            file.strip_prefix(&folder).is_ok_and(|rest| rest.to_string_lossy().starts_with(&format!("{namespace}_")))
+        };
+        let files = crate::job::files(&folder);
+        let texts = files.iter().filter(of_namespace).map(|file| std::fs::read(file).unwrap_or_default());
+        texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
 
     /// A fresh namespace that enforces `restricted`, with the credentials of the bucket.
@@ -206,6 +258,40 @@ impl Cluster {
         }
         let pods = self.directory.join("node/var/log/pods");
         let _ = run(Path::new("cp"), &["-r", &pods.display().to_string(), &directory.display().to_string()], None);
+    }
+}
+
+/// A component that is stopped.
+pub struct Frozen<'a> {
+    cluster: &'a Cluster,
+    process: String,
+}
+
+impl Frozen<'_> {
+    fn signal(&self, signal: &str) {
+        let answer = self.cluster.inside(&["kill", signal, &self.process]);
+        assert!(answer.ok || std::thread::panicking(), "{}", answer.err);
+    }
+}
+
+/// A second node, which leaves when this is dropped.
+pub struct Joined<'a> {
+    cluster: &'a Cluster,
+    name: &'static str,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        let answer = run(&self.cluster.script, &["leave", self.name], None);
+        // All else runs on the first one, also after a test that failed.
+        self.cluster.kubectl(&["uncordon", "node-1"]);
+        assert!(answer.ok || std::thread::panicking(), "{}{}", answer.out, answer.err);
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.signal("-CONT");
     }
 }
 
