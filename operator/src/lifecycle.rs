@@ -27,7 +27,7 @@ pub use pods::{Crash, PodHealth, resolve_health};
 pub use restarts::Mark;
 pub use world::{
     Action, Call, CallKind, CallRecord, Checkpoint, Control, Deployed, Memory, NodeHealth, Notice, Outcome, Plan,
-    PodView, Report, RunState, TaskView, Terminated, Waiting, Wanted, World,
+    PodView, Removal, Report, RunState, TaskView, Terminated, Waiting, Wanted, World,
 };
 
 #[cfg(test)]

@@ -150,7 +150,8 @@ pub struct ResolvedRestart {
     pub initial: Duration,
     /// Longest delay.
     pub max: Duration,
-    /// Time without a failure after which delay and budget start anew.
+    /// Time without a failure after which delay and budget start anew; for a pod that fails, a completed checkpoint starts
+    /// the delay anew.
     pub reset_after: Duration,
     /// Restarts in a row after which the job is given up; `None` for no limit.
     pub budget: Option<u32>,

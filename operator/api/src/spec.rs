@@ -241,8 +241,8 @@ pub struct RestartSpec {
     #[x_kube(validation = bounds::RESTART_MAX.rule())]
     pub max: Option<Duration>,
 
-    /// Time without a failure after which delay and budget start anew. Unit: duration. Default: 10m. Allowed: 1s to
-    /// 168h.
+    /// Time without a failure after which delay and budget start anew; for a pod that fails, a completed checkpoint starts
+    /// the delay anew. Unit: duration. Default: 10m. Allowed: 1s to 168h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = bounds::RESTART_RESET_AFTER.rule())]
     pub reset_after: Option<Duration>,

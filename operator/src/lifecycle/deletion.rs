@@ -9,7 +9,7 @@ use weir_api::status::JobState;
 
 use super::back_off::since;
 use super::decide::{SOON, Step};
-use super::world::Action;
+use super::world::{Action, Removal};
 use crate::names::Component;
 
 /// How long the deletion of checkpoints may take before they are kept and the job goes.
@@ -50,7 +50,7 @@ impl Step<'_> {
         let orphans = world.pods.iter().filter(|pod| pod.deleting.is_none() && world.deployed.is_none());
         for pod in orphans {
             let (name, uid) = (pod.name.clone(), pod.uid.clone());
-            self.actions.push(Action::DeletePod { name, uid, force: false });
+            self.actions.push(Action::DeletePod { name, uid, how: Removal::Graceful });
         }
         if !world.pods.is_empty() {
             return;
@@ -65,7 +65,7 @@ impl Step<'_> {
                 self.warn("DeletionFailed", said);
                 if let Some(task) = world.deletion.as_ref().filter(|task| !task.deleting) {
                     let (name, uid) = (task.name.clone(), task.uid.clone());
-                    self.actions.push(Action::DeletePod { name, uid, force: false });
+                    self.actions.push(Action::DeletePod { name, uid, how: Removal::Graceful });
                 }
                 self.again = Duration::from_secs(5);
             }

@@ -44,6 +44,13 @@ pub struct Crash {
     pub at: Timestamp,
 }
 
+impl Crash {
+    /// What it said, or how it ended.
+    pub(super) fn words(&self) -> String {
+        if self.message.is_empty() { format!("exit code {}", self.exit_code) } else { self.message.clone() }
+    }
+}
+
 /// How a pod is, given what is known of its node.
 pub fn resolve_health(pod: &PodView, node: &NodeHealth) -> PodHealth {
     let gone = match node {

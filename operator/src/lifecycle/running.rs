@@ -10,8 +10,8 @@ use super::back_off::{BackOff, millis, since};
 use super::decide::{POLL, SOON, Step, renumbered};
 use super::deployment::{Certificate, Ended, Mode, Notes};
 use super::failures::Reason;
-use super::pods::{Crash, PodHealth, resolve_health};
-use super::world::{Action, Call, CallKind, Control, Deployed, Outcome, PodView, Report, RunState};
+use super::pods::{Crash, PodHealth, resolve_crash, resolve_health};
+use super::world::{Action, Call, CallKind, Control, Deployed, Outcome, PodView, Removal, Report, RunState};
 
 /// How long a node may be silent before its pods are replaced. Fencing makes it safe to be wrong.
 pub const NODE_DEADLINE: Duration = Duration::from_secs(30);
@@ -25,6 +25,8 @@ pub const START_PATIENCE: Duration = Duration::from_secs(10);
 pub const SILENCE_PATIENCE: Duration = Duration::from_secs(30);
 /// What is granted beyond a checkpoint's own timeout and three intervals before a job counts as making no progress.
 const PROGRESS_SLACK: Duration = Duration::from_secs(60);
+/// What a new pod costs beyond a new container: replaced only if the kubelet would wait longer than that.
+const NEW_POD: Duration = Duration::from_secs(3);
 /// Failures in a row that make a job degraded.
 pub const LOOP: u32 = 3;
 
@@ -55,6 +57,13 @@ impl Step<'_> {
         }
         let Some(pod) = self.world.pods.first().cloned() else { return self.no_pod(deployed) };
         let health = resolve_health(&pod, &self.world.node);
+        let runs = matches!(health, PodHealth::Starting | PodHealth::Running);
+        if let Some(crash) = self.count_crash(&pod, &health, &resolved)
+            && runs
+            && self.budget_is_spent(deployed, &resolved, &crash)
+        {
+            return;
+        }
         match health {
             PodHealth::Running => self.running(deployed, &resolved, &pod),
             PodHealth::Starting => {
@@ -112,12 +121,12 @@ impl Step<'_> {
             any = true;
             if pod.deleting.is_none() {
                 let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                self.actions.push(Action::DeletePod { name, uid, force: false });
+                self.actions.push(Action::DeletePod { name, uid, how: Removal::Graceful });
             } else if matches!(resolve_health(pod, &self.world.node), PodHealth::Terminating(until) | PodHealth::NodeGone(until)
                 if since(self.world.now, until) > TERMINATING_DEADLINE)
             {
                 let (name, uid) = (pod.name.clone(), pod.uid.clone());
-                self.actions.push(Action::DeletePod { name, uid, force: true });
+                self.actions.push(Action::DeletePod { name, uid, how: Removal::Forced });
             }
         }
         any
@@ -144,7 +153,7 @@ impl Step<'_> {
         self.said.progressing(reason.title(), "the runtime pod is going; another takes its place");
         self.again = SOON;
         if since(self.world.now, then) > deadline {
-            self.remove(pod, reason, true);
+            self.remove(pod, reason, Removal::Forced);
         }
     }
 
@@ -153,11 +162,11 @@ impl Step<'_> {
         if since(self.world.now, pod.created) > START_PATIENCE {
             self.say_stuck(reason, message);
         }
-        let failures = self.memory.back_off.in_a_row(self.world.now, &resolved.restart);
+        let failures = self.memory.back_off.fruitless(self.world.now, &resolved.restart);
         let patience = IMAGE_DEADLINE.saturating_mul(failures + 1).min(Duration::from_secs(900));
         if reason == Reason::Image && since(self.world.now, pod.created) > patience {
             self.memory.back_off.failed(self.world.now, &resolved.restart);
-            self.remove(pod, reason, false);
+            self.remove(pod, reason, Removal::Graceful);
         }
         self.again = Duration::from_secs(1);
         self.upgrade_deadline(deployed);
@@ -167,53 +176,82 @@ impl Step<'_> {
         self.said.held_back(reason.title(), format!("{message}: {}", reason.way_out()));
     }
 
+    /// Counts a crash once: while its container is down, or, if the kubelet was faster than we, once it runs again.
+    /// Answers what was counted.
+    fn count_crash(&mut self, pod: &PodView, health: &PodHealth, resolved: &ResolvedJob) -> Option<Crash> {
+        let (crash, number, at_first) = match health {
+            PodHealth::Crashed(crash) => (Some(crash.clone()), pod.restarts + 1, pod.restarts),
+            // What runs at the first look of this process may have crashed long ago.
+            PodHealth::Starting | PodHealth::Running => {
+                (pod.last_terminated.as_ref().map(resolve_crash), pod.restarts, pod.restarts)
+            }
+            PodHealth::Terminating(_) | PodHealth::NodeGone(_) | PodHealth::Stuck(..) | PodHealth::Over(..) => {
+                return None;
+            }
+        };
+        let before = self.memory.crash_seen.replace((pod.uid.clone(), number));
+        let counted = match before {
+            Some((uid, counted)) if uid == pod.uid => counted,
+            Some(_) => 0,
+            None => at_first,
+        };
+        let crash = crash.filter(|_| number > counted)?;
+        self.memory.back_off.failed(crash.at, &resolved.restart);
+        Some(crash)
+    }
+
     fn crashed(&mut self, deployed: &Deployed, resolved: &ResolvedJob, pod: &PodView, crash: &Crash) {
         let now = self.world.now;
-        let seen = Some((pod.uid.clone(), pod.restarts));
-        if self.memory.crash_seen != seen {
-            self.memory.crash_seen = seen;
-            self.memory.back_off.failed(crash.at, &resolved.restart);
-        }
-        let failures = self.memory.back_off.in_a_row(now, &resolved.restart).max(1);
         self.said.state(JobState::Restarting);
-        let words =
-            if crash.message.is_empty() { format!("exit code {}", crash.exit_code) } else { crash.message.clone() };
+        let words = crash.words();
         self.said.progressing(crash.reason.title(), words.clone());
         self.again = SOON;
         if pod.config != deployed.config {
             // It was started with what it was first told, which a later redeployment has overtaken.
-            return self.remove(pod, crash.reason, false);
+            return self.remove(pod, crash.reason, Removal::Graceful);
         }
         if crash.reason == Reason::Refused {
             return self.give_up(deployed, Reason::Refused.title(), &super::upgrade::refusal(&words));
         }
-        if resolved.restart.budget.is_some_and(|budget| failures > budget) {
-            let words = format!("{failures} failures in a row, the last: {words}: {}", crash.reason.way_out());
-            return self.give_up(deployed, "RestartBudgetExhausted", &words);
+        if self.budget_is_spent(deployed, resolved, crash) {
+            return;
         }
+        let failures = self.memory.back_off.in_a_row(now, &resolved.restart);
         if failures >= LOOP {
             let words = format!("{failures} failures in a row, the last: {words}: {}", crash.reason.way_out());
             self.said.held_back(crash.reason.title(), words);
         }
         let waited = since(now, crash.at);
-        let ours = BackOff::delay(failures, &resolved.restart);
-        let kubelets = BackOff::kubelet(pod.restarts);
-        let waits = pod.waiting.as_ref().is_some_and(|waiting| waiting.reason == "CrashLoopBackOff");
-        if waits && waited >= ours && kubelets > waited + Duration::from_secs(1) {
-            self.remove(pod, crash.reason, false);
-        } else if waited < ours {
+        let ours = BackOff::delay(self.memory.back_off.fruitless(now, &resolved.restart).max(1), &resolved.restart);
+        let loops = pod.waiting.as_ref().filter(|waiting| waiting.reason == "CrashLoopBackOff");
+        let kubelets = loops.map(|waiting| BackOff::kubelet(pod.restarts, &waiting.message));
+        if waited < ours {
             self.again = (ours - waited).min(SOON);
+        } else if kubelets.is_some_and(|kubelets| kubelets > waited + NEW_POD) {
+            self.remove(pod, crash.reason, Removal::Dead { version: pod.version.clone() });
         }
         self.upgrade_deadline(deployed);
     }
 
-    fn remove(&mut self, pod: &PodView, reason: Reason, force: bool) {
-        if pod.deleting.is_some() && !force {
+    /// Gives the job up if it failed more often than it may.
+    fn budget_is_spent(&mut self, deployed: &Deployed, resolved: &ResolvedJob, crash: &Crash) -> bool {
+        let failures = self.memory.back_off.in_a_row(self.world.now, &resolved.restart).max(1);
+        let is_spent = resolved.restart.budget.is_some_and(|budget| failures > budget);
+        if is_spent {
+            let words =
+                format!("{failures} failures in a row, the last: {}: {}", crash.words(), crash.reason.way_out());
+            self.give_up(deployed, "RestartBudgetExhausted", &words);
+        }
+        is_spent
+    }
+
+    fn remove(&mut self, pod: &PodView, reason: Reason, how: Removal) {
+        if pod.deleting.is_some() && how == Removal::Graceful {
             return;
         }
         self.memory.removed = Some((pod.uid.clone(), reason.as_str().to_owned()));
         self.warn(reason.title(), format!("pod {} is replaced: {}", pod.name, reason.way_out()));
-        self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone(), force });
+        self.actions.push(Action::DeletePod { name: pod.name.clone(), uid: pod.uid.clone(), how });
     }
 
     /// The process runs: what does the coordinator say?
@@ -291,6 +329,13 @@ impl Step<'_> {
         {
             notes = self.proven(deployed);
         }
+        if let Some(newest) = newest {
+            self.memory.back_off.progressed(newest.completed_at);
+        }
+        if self.memory.back_off.fruitless(now, &resolved.restart) > 0 {
+            // The next failure may come soon: by then the checkpoint in between must have been seen.
+            self.again = Duration::from_secs(1);
+        }
         self.checkpoint_health(resolved, report);
         self.requests(&mut notes, report, deployed.number);
         let from = *self.memory.progress_since.get_or_insert(now);
@@ -303,7 +348,7 @@ impl Step<'_> {
         if report.storage_trouble.is_none() && since(now, from) > patience {
             self.memory.progress_since = None;
             self.memory.back_off.failed(now, &resolved.restart);
-            return self.remove(pod, Reason::NoProgress, false);
+            return self.remove(pod, Reason::NoProgress, Removal::Graceful);
         }
         if notes.unproven_since.is_some() {
             self.again = Duration::from_secs(1);

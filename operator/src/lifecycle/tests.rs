@@ -2,6 +2,7 @@
 
 mod classify;
 mod conditions;
+mod crashes;
 mod flows;
 mod sim;
 mod steps;

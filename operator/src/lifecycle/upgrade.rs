@@ -10,7 +10,7 @@ use super::back_off::{millis, since};
 use super::decide::{SOON, Step, renumbered};
 use super::deployment::{Ended, Mode, Notes, Refused, Stable};
 use super::pods::REFUSED;
-use super::world::{Action, Deployed, Report, RunState, TaskView, Wanted};
+use super::world::{Action, Deployed, Removal, Report, RunState, TaskView, Wanted};
 use crate::build::config::config_name;
 use crate::names::Component;
 
@@ -242,7 +242,7 @@ enum Preflight {
 }
 
 fn remove(task: &TaskView) -> Action {
-    Action::DeletePod { name: task.name.clone(), uid: task.uid.clone(), force: false }
+    Action::DeletePod { name: task.name.clone(), uid: task.uid.clone(), how: Removal::Graceful }
 }
 
 fn resolved_name(config: &str) -> &str {

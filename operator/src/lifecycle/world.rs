@@ -117,6 +117,8 @@ pub struct PodView {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// The version of the object that was seen.
+    pub version: String,
     /// The ConfigMap it was made for.
     pub config: String,
     /// When it was made.
@@ -287,7 +289,7 @@ pub struct Memory {
     pub calls: BTreeMap<CallKind, CallRecord>,
     /// Failures in a row.
     pub back_off: BackOff,
-    /// The last crash that was counted there: pod and restarts.
+    /// The last crash that was counted there: the pod's uid, and which of its container's.
     pub crash_seen: Option<(String, u32)>,
     /// The pod that was last removed for a failure, and why.
     pub removed: Option<(String, String)>,
@@ -414,6 +416,20 @@ impl Call {
     }
 }
 
+/// What a pod that is removed is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// Its grace period.
+    Graceful,
+    /// Nothing: its kubelet will not confirm anything.
+    Forced,
+    /// Nothing: its process is dead already. Only if the pod is still as it was seen, so that none was started meanwhile.
+    Dead {
+        /// The version that was seen.
+        version: String,
+    },
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -434,8 +450,8 @@ pub enum Action {
         name: String,
         /// Its uid: another pod of that name is left alone.
         uid: String,
-        /// Without waiting for its kubelet.
-        force: bool,
+        /// What it is given.
+        how: Removal,
     },
     /// Remove a ConfigMap that nothing uses.
     DeleteConfig(String),

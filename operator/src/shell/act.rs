@@ -26,7 +26,7 @@ use crate::build::task::{build_check_pod, build_delete_pod};
 use crate::build::{
     build_config_map, build_disruption_budget, build_network_policy, build_service, build_stateful_set,
 };
-use crate::lifecycle::{Action, Deployment, Notice, Plan, World};
+use crate::lifecycle::{Action, Deployment, Notice, Plan, Removal, World};
 use crate::names::{APPLIED, Component, FINALIZER, Job, MANAGER};
 
 /// How often the status of a job that runs is written if nothing but its checkpoints changed.
@@ -243,10 +243,15 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
             let api: Api<Pod> = Api::namespaced(client, &job.namespace);
             create(&api, &pod).await.map(drop).map_err(|error| counted(context, error))
         }
-        Action::DeletePod { name, uid, force } => {
+        Action::DeletePod { name, uid, how } => {
+            let (grace_period_seconds, resource_version) = match how {
+                Removal::Graceful => (None, None),
+                Removal::Forced => (Some(0), None),
+                Removal::Dead { version } => (Some(0), Some(version)),
+            };
             let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
-                grace_period_seconds: force.then_some(0),
+                preconditions: Some(Preconditions { uid: Some(uid), resource_version }),
+                grace_period_seconds,
                 ..DeleteParams::default()
             };
             let api: Api<Pod> = Api::namespaced(client, &job.namespace);

@@ -24,6 +24,7 @@ pub fn pod_view(pod: &Pod) -> PodView {
     PodView {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
+        version: pod.resource_version().unwrap_or_default(),
         config: pod.annotations().get(CONFIG).cloned().unwrap_or_default(),
         created: at(pod.metadata.creation_timestamp.as_ref()),
         deleting: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),

@@ -23,6 +23,8 @@ pub(super) struct Sim {
     pub answers: bool,
     /// Whether a running coordinator completes checkpoints.
     pub checkpoints: bool,
+    /// When the newest was completed, if not just now.
+    pub checkpoints_at: Option<Timestamp>,
     /// What a preflight says.
     pub preflight: (i32, String),
     pods_made: u32,
@@ -70,6 +72,7 @@ impl Sim {
             done: Vec::new(),
             answers: true,
             checkpoints: true,
+            checkpoints_at: None,
             preflight: (0, r#"{"ok":true}"#.into()),
             pods_made: 0,
             reign: 0,
@@ -197,8 +200,13 @@ impl Sim {
                     Component::Check | Component::Worker => self.world.checks.push(task),
                 }
             }
-            Action::DeletePod { name, uid, force } => {
-                self.done.push(format!("delete {name}{}", if force { " by force" } else { "" }));
+            Action::DeletePod { name, uid, how } => {
+                let how = match how {
+                    Removal::Graceful => "",
+                    Removal::Forced => " by force",
+                    Removal::Dead { .. } => " as dead",
+                };
+                self.done.push(format!("delete {name}{how}"));
                 self.world.pods.retain(|pod| pod.uid != uid);
                 self.world.checks.retain(|check| check.uid != uid);
                 if self.world.deletion.as_ref().is_some_and(|task| task.uid == uid) {
@@ -281,7 +289,7 @@ impl Sim {
     pub fn report(&self) -> Report {
         let newest = Checkpoint {
             id: self.reign * 10,
-            completed_at: self.world.now,
+            completed_at: self.checkpoints_at.unwrap_or(self.world.now),
             generation: self.reign,
             ..Default::default()
         };
@@ -328,6 +336,7 @@ pub(super) fn pod(uid: &str, config: &str, now: Timestamp) -> PodView {
     PodView {
         name: "q5-0".into(),
         uid: uid.into(),
+        version: "1".into(),
         config: config.into(),
         created: now,
         deleting: None,

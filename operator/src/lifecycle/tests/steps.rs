@@ -3,7 +3,8 @@
 use serde_json::json;
 use weir_api::status::JobState;
 
-use super::sim::{Sim, at, quiet, seconds};
+use super::crashes::crash;
+use super::sim::{Sim, at, quiet};
 use crate::lifecycle::*;
 
 fn running() -> Sim {
@@ -11,85 +12,6 @@ fn running() -> Sim {
     sim.settle();
     sim.take();
     sim
-}
-
-fn crash(sim: &mut Sim, exit_code: i32, restarts: u32) {
-    let now = sim.world.now;
-    let pod = &mut sim.world.pods[0];
-    pod.running_since = None;
-    pod.restarts = restarts;
-    pod.waiting = Some(Waiting { reason: "CrashLoopBackOff".into(), message: "back-off".into() });
-    let ended = Terminated { reason: "Error".into(), exit_code, message: "words".into(), at: now };
-    pod.last_terminated = Some(ended);
-}
-
-#[test]
-fn a_container_that_crashed_once_is_left_to_the_kubelet() {
-    let mut sim = running();
-    let now = sim.world.now;
-    sim.world.pods[0].running_since = None;
-    sim.world.pods[0].terminated =
-        Some(Terminated { reason: "Error".into(), exit_code: 1, message: String::new(), at: now });
-    sim.look();
-    assert_eq!(sim.take(), Vec::<String>::new());
-    assert_eq!(sim.state(), JobState::Restarting);
-}
-
-#[test]
-fn a_pod_is_replaced_when_the_kubelet_would_wait_longer_than_we_would() {
-    let mut sim = running();
-    crash(&mut sim, 1, 1);
-    sim.look();
-    assert_eq!(sim.take(), ["!Restarted"], "1 s of ours is not over");
-    sim.pass(1);
-    sim.look();
-    assert_eq!(sim.take(), ["delete q5-0", "!Crashed"], "the kubelet would wait 9 s more");
-    sim.settle();
-    let by_reason = &sim.world.status.restarts_by_reason;
-    assert_eq!(by_reason.iter().map(|(reason, n)| (reason.as_str(), *n)).collect::<Vec<_>>(), [("crashed", 2)]);
-    assert_eq!(sim.world.status.restarts, Some(2), "the kubelet's, and ours");
-    let failure = sim.world.status.last_failure.clone().unwrap();
-    assert_eq!(
-        (failure.reason.as_str(), failure.exit_code, failure.pod.as_deref()),
-        ("crashed", Some(1), Some("q5-0"))
-    );
-}
-
-#[test]
-fn our_own_back_off_grows_and_failures_in_a_row_degrade() {
-    let mut sim = running();
-    for (nth, wait) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
-        crash(&mut sim, 1, 1);
-        sim.look();
-        sim.pass(wait - 1);
-        sim.take();
-        sim.look();
-        if wait > 1 {
-            assert!(!sim.take().contains(&"delete q5-0".to_owned()), "failure {nth} waits {wait}s");
-        }
-        sim.pass(1);
-        sim.look();
-        assert!(sim.take().contains(&"delete q5-0".to_owned()), "failure {nth} waits {wait}s");
-        assert_eq!(sim.condition("Degraded").0 == "True", nth >= 3, "failure {nth}");
-        sim.settle_pods();
-    }
-    sim.settle();
-    sim.pass(601);
-    crash(&mut sim, 1, 1);
-    sim.look();
-    assert_eq!(sim.world.memory.back_off.failures, 1, "a time without failure begins anew");
-}
-
-#[test]
-fn the_budget_ends_in_failed_with_what_to_do() {
-    let mut sim = Sim::new(json!({ "restart": { "budget": 0 } }));
-    sim.settle();
-    sim.take();
-    crash(&mut sim, 1, 0);
-    sim.look();
-    assert_eq!(sim.take(), ["deploy 2 x0", "!Failed"]);
-    assert_eq!(sim.state(), JobState::Failed);
-    assert_eq!(sim.condition("Degraded"), ("True".into(), "RestartBudgetExhausted".into()));
 }
 
 #[test]
@@ -289,15 +211,6 @@ fn a_certificate_is_renewed_with_pods_from_half_of_its_time_and_forced_below_a_f
     let done = sim.take();
     assert_eq!(done[..3], ["call Stop 2", "deploy 3 x1", "Stopped"], "{done:?}");
     assert_eq!(sim.world.deployed.as_ref().unwrap().serial, 2);
-}
-
-#[test]
-fn back_offs_double_and_have_a_bound() {
-    let sim = running();
-    let restart = sim.world.deployed.as_ref().unwrap().resolved.as_ref().unwrap().restart.clone();
-    let delays: Vec<u64> = (1..=8).map(|n| BackOff::delay(n, &restart).as_secs()).collect();
-    assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert_eq!([1, 2, 6, 99].map(BackOff::kubelet), [10, 20, 300, 300].map(seconds));
 }
 
 #[test]
