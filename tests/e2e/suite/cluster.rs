@@ -17,6 +17,9 @@ pub const IMAGE: &str = "docker.io/weir/weir:e2e";
 /// The operator's namespace.
 pub const SYSTEM: &str = "weir-system";
 
+/// The label of namespaces that belong to a test.
+const OF_TEST: &str = "weir-e2e-test";
+
 /// Why there is no cluster.
 pub enum Unavailable {
     /// This machine cannot have one; the reason.
@@ -234,7 +237,7 @@ impl Cluster {
     pub fn namespace(&self, name: &str) {
         self.must(&["delete", "namespace", name, "--ignore-not-found", "--wait=true"]);
         self.apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n\
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted, {OF_TEST}: \"\"}}}}\n\
              ---\napiVersion: v1\nkind: Secret\nmetadata: {{name: weir-s3, namespace: {name}}}\n\
              stringData: {{AWS_ACCESS_KEY_ID: weir, AWS_SECRET_ACCESS_KEY: weir-secret}}\n"
         ));
@@ -242,6 +245,11 @@ impl Cluster {
             let found = self.get(name, "serviceaccount/default");
             if found.is_null() { Err("none yet".to_owned()) } else { Ok(()) }
         });
+    }
+
+    /// Removes what a test that failed has left, so that the next one has its room.
+    pub fn clear(&self) {
+        self.kubectl(&["delete", "namespace", "-l", OF_TEST, "--wait=true", "--timeout=120s"]);
     }
 
     /// Writes down what the API server knows, beside the components' logs.

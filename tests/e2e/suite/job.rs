@@ -47,7 +47,7 @@ impl<'a> Job<'a> {
     pub fn new(cluster: &'a Cluster, namespace: &'static str, name: &'static str, mut spec: Value) -> Self {
         let defaults = json!({
             "image": IMAGE,
-            "worker": { "slots": 1, "memory": "256Mi", "cpu": "1", "disk": "1Gi" },
+            "worker": { "slots": 1, "memory": "256Mi", "cpu": "500m", "disk": "1Gi" },
             "storage": {
                 "uri": format!("s3://weir/{}", cluster.prefix(namespace)),
                 "endpoint": "http://minio.storage:9000",

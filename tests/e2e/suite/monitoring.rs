@@ -17,12 +17,11 @@ const SCRAPED: Duration = Duration::from_secs(60);
 const ADDED: [&str; 7] = ["__name__", "instance", "job", "namespace", "pod", "streamjob", "le"];
 
 /// What a healthy job has no reason to show, and why.
-const ABSENT: [(&str, &str); 5] = [
+const ABSENT: [(&str, &str); 4] = [
     ("weir_operator_watermark_lag_seconds", "the ledger's job has no event time"),
     ("weir_operator_job_restarts_total", "nothing restarted since the operator began"),
     ("weir_operator_api_errors_total", "no call failed since the operator began"),
     ("weir_operator_checkpoints_kept_total", "no job with deletionPolicy Delete went with its namespace"),
-    ("weir_operator_dead_letters_total", "the ledger's job has no dead-letter output"),
 ];
 
 struct Metric {

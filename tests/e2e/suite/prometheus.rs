@@ -1,5 +1,6 @@
-//! A real Prometheus beside the cluster. It finds what to scrape as a Prometheus operator would have told it: from the monitors
-//! and the rules that the chart renders, and from the API server.
+//! A real Prometheus beside the cluster. It scrapes and evaluates what a Prometheus operator would have told it: by the monitors and
+//! the rules that the chart renders. Debian's build cannot ask the API server, so everything that it would have been shown there is
+//! written into a file for it, and the monitors choose from that.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,14 +30,19 @@ impl Prometheus {
         let objects = rendered(cluster);
         let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).expect("the chart renders it");
         let scratch = tempfile::tempdir().expect("a folder");
-        let kubeconfig = cluster.directory().join("admin.kubeconfig").display().to_string();
         let config = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
             "rule_files": [scratch.path().join("rules.yml")],
-            "scrape_configs": [jobs(of_kind("PodMonitor"), &kubeconfig), operator(of_kind("ServiceMonitor"), &kubeconfig)],
+            "scrape_configs": [
+                scrape_jobs(of_kind("PodMonitor"), &scratch.path().join("pods.json")),
+                scrape_operator(of_kind("ServiceMonitor"), &scratch.path().join("endpoints.json")),
+            ],
         });
         let rules = json!({ "groups": of_kind("PrometheusRule")["spec"]["groups"] });
-        for (file, content) in [("prometheus.yml", &config), ("rules.yml", &rules)] {
+        let (pods, endpoints) = (pods(cluster), endpoints(cluster));
+        let files =
+            [("prometheus.yml", &config), ("rules.yml", &rules), ("pods.json", &pods), ("endpoints.json", &endpoints)];
+        for (file, content) in files {
             std::fs::write(scratch.path().join(file), content.to_string()).expect("a file");
         }
         let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port");
@@ -87,14 +93,69 @@ impl Drop for Prometheus {
 fn rendered(cluster: &Cluster) -> Vec<Value> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir").display().to_string();
     let on = "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true";
-    let answer = cluster.helm(&["template", "weir", &chart, "-n", SYSTEM, "--set", on]);
+    let answer = cluster.helm(&["template", "weir", &chart, "-n", SYSTEM, "--set", on, "--kube-version", "1.34"]);
     assert!(answer.ok, "{}", answer.err);
     let documents = serde_yaml::Deserializer::from_str(&answer.out);
     documents.map(|document| Value::deserialize(document).expect("helm renders YAML")).collect()
 }
 
+/// Every port of every pod, as discovery by the role `pod` shows it.
+fn pods(cluster: &Cluster) -> Value {
+    let mut targets = Vec::new();
+    for pod in list(cluster, "pods") {
+        let Some(ip) = pod["status"]["podIP"].as_str() else { continue };
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        for port in containers.flat_map(|container| container["ports"].as_array().into_iter().flatten()) {
+            let mut labels = meta("pod", &pod["metadata"]);
+            labels["__meta_kubernetes_pod_name"] = pod["metadata"]["name"].clone();
+            labels["__meta_kubernetes_pod_container_port_name"] = port["name"].clone();
+            targets.push(json!({ "targets": [format!("{ip}:{}", port["containerPort"])], "labels": labels }));
+        }
+    }
+    Value::Array(targets)
+}
+
+/// Every port of every address behind a Service, as discovery by the role `endpoints` shows it.
+fn endpoints(cluster: &Cluster) -> Value {
+    let (services, mut targets) = (list(cluster, "services"), Vec::new());
+    for slice in list(cluster, "endpointslices") {
+        let place = (&slice["metadata"]["namespace"], &slice["metadata"]["labels"]["kubernetes.io/service-name"]);
+        let service =
+            services.iter().find(|found| (&found["metadata"]["namespace"], &found["metadata"]["name"]) == place);
+        let Some(service) = service else { continue };
+        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
+            for port in slice["ports"].as_array().into_iter().flatten() {
+                let mut labels = meta("service", &service["metadata"]);
+                labels["__meta_kubernetes_pod_name"] = endpoint["targetRef"]["name"].clone();
+                labels["__meta_kubernetes_endpoint_port_name"] = port["name"].clone();
+                let address = endpoint["addresses"][0].as_str().expect("an endpoint has an address");
+                targets.push(json!({ "targets": [format!("{address}:{}", port["port"])], "labels": labels }));
+            }
+        }
+    }
+    Value::Array(targets)
+}
+
+fn list(cluster: &Cluster, kind: &str) -> Vec<Value> {
+    let text = cluster.must(&["get", kind, "-A", "-o", "json"]);
+    let mut list: Value = serde_json::from_str(&text).expect("kubectl prints JSON");
+    list["items"].as_array_mut().map(std::mem::take).unwrap_or_default()
+}
+
+fn meta(role: &str, metadata: &Value) -> Value {
+    let mut labels = json!({ "__meta_kubernetes_namespace": metadata["namespace"] });
+    for (name, value) in metadata["labels"].as_object().into_iter().flatten() {
+        labels[label(role, name)] = value.clone();
+    }
+    labels
+}
+
+fn label(role: &str, name: &str) -> String {
+    format!("__meta_kubernetes_{role}_label_{}", name.replace(['.', '/', '-'], "_"))
+}
+
 /// As the Prometheus operator turns a `PodMonitor` into a scrape configuration.
-fn jobs(monitor: &Value, kubeconfig: &str) -> Value {
+fn scrape_jobs(monitor: &Value, targets: &Path) -> Value {
     let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
     let mut relabel = selected("pod", &monitor["spec"]["selector"]["matchLabels"]);
     relabel.push(keep("__meta_kubernetes_pod_container_port_name", &endpoint["port"]));
@@ -106,37 +167,34 @@ fn jobs(monitor: &Value, kubeconfig: &str) -> Value {
             .flatten()
             .map(|rule| json!({ "source_labels": rule["sourceLabels"], "target_label": rule["targetLabel"] })),
     );
-    scrape("jobs", "pod", endpoint, &monitor["spec"]["namespaceSelector"], relabel, kubeconfig)
+    assert_eq!(monitor["spec"]["namespaceSelector"], json!({ "any": true }), "jobs of all namespaces are scraped");
+    scrape("jobs", endpoint, relabel, targets)
 }
 
 /// As the Prometheus operator turns a `ServiceMonitor` into one.
-fn operator(monitor: &Value, kubeconfig: &str) -> Value {
+fn scrape_operator(monitor: &Value, targets: &Path) -> Value {
     let endpoint = &monitor["spec"]["endpoints"][0];
     let mut relabel = selected("service", &monitor["spec"]["selector"]["matchLabels"]);
     relabel.push(keep("__meta_kubernetes_endpoint_port_name", &endpoint["port"]));
     relabel.extend(labelled(&["namespace", "pod"]));
-    let own = json!({ "matchNames": [monitor["metadata"]["namespace"]] });
-    scrape("operator", "endpoints", endpoint, &own, relabel, kubeconfig)
+    // Without a namespaceSelector it is the monitor's own namespace.
+    relabel.push(keep("__meta_kubernetes_namespace", &monitor["metadata"]["namespace"]));
+    scrape("operator", endpoint, relabel, targets)
 }
 
-fn scrape(job: &str, role: &str, endpoint: &Value, namespaces: &Value, relabel: Vec<Value>, kubeconfig: &str) -> Value {
-    let mut discovery = json!({ "role": role, "kubeconfig_file": kubeconfig });
-    if let Some(names) = namespaces.get("matchNames") {
-        discovery["namespaces"] = json!({ "names": names });
-    }
+fn scrape(job: &str, endpoint: &Value, relabel: Vec<Value>, targets: &Path) -> Value {
     json!({
         "job_name": job,
         "metrics_path": endpoint["path"],
         "honor_labels": endpoint["honorLabels"] == true,
-        "kubernetes_sd_configs": [discovery],
+        "file_sd_configs": [{ "files": [targets] }],
         "relabel_configs": relabel,
     })
 }
 
 fn selected(role: &str, labels: &Value) -> Vec<Value> {
-    let plain = |name: &str| name.replace(['.', '/', '-'], "_");
     let labels = labels.as_object().into_iter().flatten();
-    labels.map(|(name, value)| keep(&format!("__meta_kubernetes_{role}_label_{}", plain(name)), value)).collect()
+    labels.map(|(name, value)| keep(&label(role, name), value)).collect()
 }
 
 fn keep(source: &str, value: &Value) -> Value {

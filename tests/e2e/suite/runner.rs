@@ -53,6 +53,7 @@ pub fn main(tests: &[Test]) -> ExitCode {
         println!("  {:.1} s", started.elapsed().as_secs_f64());
         if !passed {
             cluster.keep_evidence(test.name);
+            cluster.clear();
             failed.push(test.name);
         }
     }
