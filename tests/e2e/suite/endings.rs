@@ -50,14 +50,17 @@ fn go(cluster: &Cluster, namespace: &str, limit: Duration) {
     println!("  gone after {:.1} s", started.elapsed().as_secs_f64());
 }
 
-/// Without the chart a job runs on, recovers, and can be deleted; with it again, another one is taken up as if nothing had been.
+/// Without the chart a job runs on, recovers, and can be deleted; one whose checkpoints are to be deleted with it waits for an operator, and
+/// goes once there is one. A job that was there all the time is taken up as if nothing had been.
 pub fn uninstalled(cluster: &Cluster) {
     let job = Job::ledger(cluster, "uninstalled", None);
     let kept = job.beside("kept");
-    for job in [&job, &kept] {
+    let mut waits = job.beside("waits");
+    waits.set("deletionPolicy", json!("Delete"));
+    for job in [&job, &kept, &waits] {
         job.apply();
     }
-    for job in [&job, &kept] {
+    for job in [&job, &kept, &waits] {
         job.await_state("Running");
         job.await_progress();
     }
@@ -83,9 +86,13 @@ pub fn uninstalled(cluster: &Cluster) {
     }
     let verdict = job.judge();
     assert_eq!((verdict.doubled, verdict.miscounted), (0, 0), "{verdict:?}");
+    waits.kubectl(&["delete", "streamjob", "waits", "--wait=false"]);
+    waits.await_progress();
     cluster.install().expect("the chart can be installed again");
     kept.await_checkpoint_above(kept.status()["lastCheckpoint"]["id"].as_i64().expect("it had one"));
     assert_eq!(kept.pod()["metadata"]["uid"], uid, "the job that was there all the time was restarted");
+    waits.delete();
+    assert_eq!(waits.stored(), 0, "Delete left something");
     kept.assert_nothing_lost_or_doubled();
     job.clean_up();
 }

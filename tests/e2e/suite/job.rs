@@ -105,7 +105,8 @@ impl<'a> Job<'a> {
 
     /// `kubectl delete`, and waits until it is gone.
     pub fn delete(&self) {
-        let answer = self.kubectl(&["delete", "streamjob", self.name, "--wait=true", "--timeout=120s"]);
+        let answer =
+            self.kubectl(&["delete", "streamjob", self.name, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
         assert!(answer.ok, "{}{}", answer.out, answer.err);
     }
 
