@@ -41,6 +41,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Runs a command of the script that makes clusters.
+    pub fn script(&self, arguments: &[&str]) -> Answer {
+        run(&self.script, arguments, None)
+    }
+
     /// Brings it up, or uses one that is up, and puts the image into it.
     pub fn up() -> Result<Self, Unavailable> {
         crate::ledger::check_the_oracle();
@@ -133,23 +138,6 @@ impl Cluster {
         });
     }
 
-    /// A second node, which takes pods when this returns.
-    pub fn join(&self, name: &'static str) -> Joined<'_> {
-        let joined = Joined { cluster: self, name };
-        let answer = run(&self.script, &["join", name], None);
-        assert!(answer.ok, "{}{}", answer.out, answer.err);
-        joined
-    }
-
-    /// Stops a component of the node, which then takes connections and answers nothing, until this is dropped.
-    pub fn freeze(&self, component: &str) -> Frozen<'_> {
-        let file = self.directory.join("node").join(format!("{component}.pid"));
-        let process = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let frozen = Frozen { cluster: self, process: process.trim().to_owned() };
-        frozen.signal("-STOP");
-        frozen
-    }
-
     fn import_image(&self) -> Result<(), String> {
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let binaries = scratch.path().join("bin");
@@ -228,7 +216,7 @@ impl Cluster {
         let of_namespace = |file: &&PathBuf| {
             file.strip_prefix(&folder).is_ok_and(|rest| rest.to_string_lossy().starts_with(&format!("{namespace}_")))
         };
-        let files = crate::job::files(&folder);
+        let files = files(&folder);
         let texts = files.iter().filter(of_namespace).map(|file| std::fs::read(file).unwrap_or_default());
         texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
     }
@@ -269,40 +257,6 @@ impl Cluster {
     }
 }
 
-/// A component that is stopped.
-pub struct Frozen<'a> {
-    cluster: &'a Cluster,
-    process: String,
-}
-
-impl Frozen<'_> {
-    fn signal(&self, signal: &str) {
-        let answer = self.cluster.inside(&["kill", signal, &self.process]);
-        assert!(answer.ok || std::thread::panicking(), "{}", answer.err);
-    }
-}
-
-/// A second node, which leaves when this is dropped.
-pub struct Joined<'a> {
-    cluster: &'a Cluster,
-    name: &'static str,
-}
-
-impl Drop for Joined<'_> {
-    fn drop(&mut self) {
-        let answer = run(&self.cluster.script, &["leave", self.name], None);
-        // All else runs on the first one, also after a test that failed.
-        self.cluster.kubectl(&["uncordon", "node-1"]);
-        assert!(answer.ok || std::thread::panicking(), "{}{}", answer.out, answer.err);
-    }
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        self.signal("-CONT");
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.take_away {
@@ -323,4 +277,11 @@ fn link(from: &Path, to: &Path) -> Result<(), String> {
 
 fn succeed(answer: &Answer, what: &str) -> Result<String, String> {
     if answer.ok { Ok(answer.out.clone()) } else { Err(format!("{what} failed:\n{}{}", answer.out, answer.err)) }
+}
+
+/// All files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -1,11 +1,11 @@
 //! StreamJobs as a test applies, changes and looks at them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, IMAGE, SYSTEM};
+use crate::cluster::{Cluster, IMAGE, SYSTEM, files};
 use crate::command::{Answer, eventually};
 use crate::ledger::Verdict;
 
@@ -266,10 +266,3 @@ for process in /proc/[0-9]*; do
   if grep -qs "pod$1" "$process/cgroup" && [ "$(cat "$process/comm")" = weir ]; then echo "${process#/proc/}" && exit 0; fi
 done
 exit 1"#;
-
-/// All files below a directory.
-pub fn files(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}

@@ -15,6 +15,7 @@ mod job;
 mod ledger;
 mod lifecycle;
 mod monitoring;
+mod node;
 mod permissions;
 mod plain;
 mod prometheus;
