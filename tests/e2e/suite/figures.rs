@@ -14,7 +14,7 @@ const KEY_MIB: f64 = 1.0 / 16.0;
 /// From `kubectl apply` to the first record in the pod's log: the stock job that counts bids, printing.
 pub fn first_record(cluster: &Cluster) {
     let mut times = Vec::new();
-    for round in 0..crate::number("WEIR_E2E_STARTS", 3) {
+    for round in 0..crate::number("WEIR_E2E_STARTS", 1) {
         let spec = json!({ "job": "nexmark-bids-per-auction", "args": { "events": 0, "rate": 10_000 } });
         let job = Job::new(cluster, "first-record", "bids-per-auction", spec);
         let asked = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();
@@ -39,7 +39,7 @@ pub fn first_record(cluster: &Cluster) {
 
 /// Slots 1, 2, 1, an upgrade, suspended and resumed, with state in every key: what a reader of the output waits.
 pub fn heavy_state(cluster: &Cluster) {
-    let mebibytes = crate::number("WEIR_E2E_STATE", 32);
+    let mebibytes = crate::number("WEIR_E2E_STATE", 1_024);
     let keys = mebibytes * 16;
     let mut job = Job::heavy_ledger(cluster, "heavy-state", keys);
     job.set("worker", json!({ "slots": 1, "memory": "1Gi", "cpu": "1", "disk": "8Gi" }));
