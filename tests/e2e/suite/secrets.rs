@@ -32,6 +32,8 @@ pub fn kept(cluster: &Cluster) {
     ] }),
     );
     let mut refused = job.beside("refused");
+    // With credentials that are refused nothing could delete what it never stored.
+    refused.set("deletionPolicy", json!("Retain"));
     refused.set_storage("credentials", json!({ "secretName": "wrong" }));
     job.apply();
     refused.apply();
