@@ -17,6 +17,11 @@ use crate::message::WorkerSample;
 use names::{Kind, Name};
 pub use names::{METRICS, MetricInfo, markdown_table};
 
+/// Reasons of `weir_checkpoints_failed_total`: the names of [`AbortCause`].
+const FAILED_CHECKPOINTS: [&str; 4] = ["timeout", "declined", "storage", "inconsistent"];
+/// Reasons of `weir_restarts_total`: the kinds of failure, and what the coordinator finds by itself.
+const RESTARTS: [&str; 6] = ["user_code", "connector", "state", "cancelled", "checkpoints", "deployment"];
+
 /// Upper bounds of checkpoint phases, in seconds: half a millisecond to two minutes.
 fn duration_buckets() -> Vec<f64> {
     prometheus::exponential_buckets(0.0005, 2.0, 18).expect("the arguments are constants")
@@ -67,7 +72,24 @@ impl Metrics {
                 }
             }
         }
+        metrics.begin_at_zero();
         Ok(metrics)
+    }
+
+    /// Counters of closed label sets are there before they count: what appears with its first event has not grown for Prometheus, and an
+    /// alert on its growth would miss that event.
+    fn begin_at_zero(&self) {
+        for name in
+            [Name::CheckpointsCompleted, Name::CheckpointUploaded, Name::StorageFailures, Name::ManifestsWithdrawn]
+        {
+            self.count(name, &[], 0);
+        }
+        for reason in FAILED_CHECKPOINTS {
+            self.count(Name::CheckpointsFailed, &[reason], 0);
+        }
+        for reason in RESTARTS {
+            self.count(Name::Restarts, &[reason], 0);
+        }
     }
 
     fn count(&self, name: Name, labels: &[&str], by: u64) {

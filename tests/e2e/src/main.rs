@@ -80,5 +80,9 @@ fn build(args: &mut Args) -> Result<Graph, JobError> {
 }
 
 fn main() -> std::process::ExitCode {
-    weir::main(Jobs::new().job("ledger", "writes numbers into a ledger that an outsider can check", build))
+    weir::main(
+        Jobs::new()
+            .job("ledger", "writes numbers into a ledger that an outsider can check", build)
+            .and(weir::stock::jobs()),
+    )
 }

@@ -17,6 +17,9 @@ pub const IMAGE: &str = "docker.io/weir/weir:e2e";
 /// The operator's namespace.
 pub const SYSTEM: &str = "weir-system";
 
+/// The label of namespaces that belong to a test.
+const OF_TEST: &str = "weir-e2e-test";
+
 /// Why there is no cluster.
 pub enum Unavailable {
     /// This machine cannot have one; the reason.
@@ -38,6 +41,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Runs a command of the script that makes clusters.
+    pub fn script(&self, arguments: &[&str]) -> Answer {
+        run(&self.script, arguments, None)
+    }
+
     /// Brings it up, or uses one that is up, and puts the image into it.
     pub fn up() -> Result<Self, Unavailable> {
         crate::ledger::check_the_oracle();
@@ -85,30 +93,49 @@ impl Cluster {
     }
 
     /// The chart, by helm, into a namespace that enforces `restricted`.
-    fn install(&self) -> Result<(), String> {
+    pub fn install(&self) -> Result<(), String> {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
         let namespace = format!(
             "apiVersion: v1\nkind: Namespace\n\
              metadata: {{name: {SYSTEM}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n"
         );
         succeed(&run(&self.script, &["kubectl", "apply", "-f", "-"], Some(&namespace)), "making the namespace")?;
-        let chart = chart.display().to_string();
-        let arguments = [
-            "helm",
-            "upgrade",
-            "--install",
-            "weir",
-            &chart,
-            "-n",
-            SYSTEM,
-            "--set",
-            "image.tag=e2e,image.pullPolicy=Never",
-        ];
         let started = Instant::now();
-        let wait = ["--wait", "--timeout", "120s"];
-        succeed(&run(&self.script, &[&arguments[..], &wait].concat(), None), "installing the chart")?;
+        succeed(&self.upgrade_chart(&chart, &[]), "installing the chart")?;
         println!("chart installed and its pods ready after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Other values for the chart than those it was installed with; none to have those back. Waits for the operator's new pod.
+    pub fn set_chart(&self, values: &[&str]) {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
+        let answer = self.upgrade_chart(&chart, values);
+        assert!(answer.ok, "{}{}", answer.out, answer.err);
+    }
+
+    fn upgrade_chart(&self, chart: &Path, values: &[&str]) -> Answer {
+        let values = [&["image.tag=e2e", "image.pullPolicy=Never"], values].concat().join(",");
+        let chart = chart.display().to_string();
+        let arguments =
+            ["upgrade", "--install", "weir", &chart, "-n", SYSTEM, "--set", &values, "--wait", "--timeout", "120s"];
+        self.helm(&arguments)
+    }
+
+    /// So many processes of the operator; waits until the others are gone.
+    pub fn scale_operator(&self, replicas: u32) {
+        self.must(&[
+            "-n",
+            SYSTEM,
+            "scale",
+            "deployment",
+            "-l",
+            "app.kubernetes.io/instance=weir",
+            &format!("--replicas={replicas}"),
+        ]);
+        eventually("the operator is scaled", Duration::from_secs(60), || {
+            let pods = self.must(&["-n", SYSTEM, "get", "pods", "-o", "name"]);
+            if pods.lines().count() == replicas as usize { Ok(()) } else { Err(pods) }
+        });
     }
 
     fn import_image(&self) -> Result<(), String> {
@@ -149,6 +176,11 @@ impl Cluster {
         run(&self.script, &[&["kubectl"], arguments].concat(), None)
     }
 
+    /// Runs helm.
+    pub fn helm(&self, arguments: &[&str]) -> Answer {
+        run(&self.script, &[&["helm"], arguments].concat(), None)
+    }
+
     /// Runs kubectl with something on its standard input.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Answer {
         run(&self.script, &[&["kubectl"], arguments].concat(), Some(input))
@@ -178,11 +210,22 @@ impl Cluster {
         run(&self.script, &[&["inside"], arguments].concat(), None)
     }
 
+    /// Everything that containers of this namespace's pods have said, as the kubelet keeps it.
+    pub fn pod_logs(&self, namespace: &str) -> String {
+        let folder = self.directory.join("node/var/log/pods");
+        let of_namespace = |file: &&PathBuf| {
+            file.strip_prefix(&folder).is_ok_and(|rest| rest.to_string_lossy().starts_with(&format!("{namespace}_")))
+        };
+        let files = files(&folder);
+        let texts = files.iter().filter(of_namespace).map(|file| std::fs::read(file).unwrap_or_default());
+        texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    }
+
     /// A fresh namespace that enforces `restricted`, with the credentials of the bucket.
     pub fn namespace(&self, name: &str) {
         self.must(&["delete", "namespace", name, "--ignore-not-found", "--wait=true"]);
         self.apply(&format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n\
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted, {OF_TEST}: \"\"}}}}\n\
              ---\napiVersion: v1\nkind: Secret\nmetadata: {{name: weir-s3, namespace: {name}}}\n\
              stringData: {{AWS_ACCESS_KEY_ID: weir, AWS_SECRET_ACCESS_KEY: weir-secret}}\n"
         ));
@@ -190,6 +233,11 @@ impl Cluster {
             let found = self.get(name, "serviceaccount/default");
             if found.is_null() { Err("none yet".to_owned()) } else { Ok(()) }
         });
+    }
+
+    /// Removes what a test that failed has left, so that the next one has its room.
+    pub fn clear(&self) {
+        self.kubectl(&["delete", "namespace", "-l", OF_TEST, "--wait=true", "--timeout=120s"]);
     }
 
     /// Writes down what the API server knows, beside the components' logs.
@@ -229,4 +277,11 @@ fn link(from: &Path, to: &Path) -> Result<(), String> {
 
 fn succeed(answer: &Answer, what: &str) -> Result<String, String> {
     if answer.ok { Ok(answer.out.clone()) } else { Err(format!("{what} failed:\n{}{}", answer.out, answer.err)) }
+}
+
+/// All files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Longest part that is taken.
 const LARGEST_PART: usize = 256 * 1024 * 1024;
@@ -17,6 +18,7 @@ struct Book {
     committed: BTreeMap<String, Vec<u8>>,
     lines: u64,
     generation: u64,
+    commits: Vec<Instant>,
     complaints: Vec<String>,
 }
 
@@ -71,6 +73,11 @@ impl Ledger {
         self.with(book, |book| book.generation)
     }
 
+    /// The longest time without a commit from `since` to the last commit; zero if there was none.
+    pub fn longest_gap(&self, book: &str, since: Instant) -> Duration {
+        self.with(book, |book| longest_gap(&book.commits, since))
+    }
+
     /// Judges a book whose job spread its numbers over `keys` keys.
     ///
     /// # Panics
@@ -86,6 +93,12 @@ impl Ledger {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         look(books.entry(book.to_owned()).or_default())
     }
+}
+
+fn longest_gap(commits: &[Instant], since: Instant) -> Duration {
+    let after: Vec<Instant> = commits.iter().copied().filter(|at| *at >= since).collect();
+    let before = std::iter::once(since).chain(after.iter().copied());
+    before.zip(&after).map(|(before, after)| *after - before).max().unwrap_or_default()
 }
 
 fn judge<'a>(parts: impl Iterator<Item = &'a [u8]>, keys: u64) -> Verdict {
@@ -158,6 +171,7 @@ fn take(path: &str, body: Vec<u8>, books: &Mutex<BTreeMap<String, Book>>) -> boo
             Some(part) => {
                 book.lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
                 book.generation = book.generation.max(generation(name));
+                book.commits.push(Instant::now());
                 book.committed.insert(name.to_owned(), part);
                 true
             }
@@ -189,4 +203,9 @@ pub fn check_the_oracle() {
     assert_eq!(judged("0 0 1\n1 1 1\n2 0 2\n3 1 2\n3 1 3\n"), Verdict { doubled: 1, ..exact.clone() });
     assert_eq!(judged("0 0 1\n1 1 1\n2 0 1\n3 1 2\n"), Verdict { miscounted: 1, ..exact.clone() });
     assert_eq!(judged("0 0 1\n1 1 1\n2 0 3\n3 1 2\n"), Verdict { miscounted: 1, ..exact });
+    let start = Instant::now();
+    let commits = [0, 9, 10, 13, 15].map(|second| start + Duration::from_secs(second));
+    assert_eq!(longest_gap(&commits, start + Duration::from_secs(9)), Duration::from_secs(3));
+    assert_eq!(longest_gap(&commits, start + Duration::from_secs(5)), Duration::from_secs(4));
+    assert_eq!(longest_gap(&commits, start + Duration::from_secs(16)), Duration::ZERO);
 }

@@ -8,10 +8,21 @@ use crate::cluster::{Cluster, Unavailable};
 
 /// A test: a name and what it does in the cluster.
 pub struct Test {
-    /// `module::what_holds`.
-    pub name: &'static str,
-    /// Panics when it does not hold.
-    pub run: fn(&Cluster),
+    name: &'static str,
+    run: fn(&Cluster),
+    long: Option<&'static str>,
+}
+
+impl Test {
+    /// One that every run has: `module::what_holds`, and what panics when it does not hold.
+    pub const fn short(name: &'static str, run: fn(&Cluster)) -> Self {
+        Self { name, run, long: None }
+    }
+
+    /// One that takes too long for every run: this variable asks for it.
+    pub const fn long(name: &'static str, run: fn(&Cluster), variable: &'static str) -> Self {
+        Self { name, run, long: Some(variable) }
+    }
 }
 
 /// Runs those whose name contains one of the program's arguments, or all.
@@ -47,12 +58,18 @@ pub fn main(tests: &[Test]) -> ExitCode {
             left_out += 1;
             continue;
         }
+        if let Some(variable) = test.long.filter(|variable| std::env::var_os(variable).is_none()) {
+            println!("test {} ... ignored, {variable} asks for it, long form", test.name);
+            left_out += 1;
+            continue;
+        }
         let started = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(|| (test.run)(&cluster))).is_ok();
         println!("test {} ... {}", test.name, if passed { "ok" } else { "FAILED" });
         println!("  {:.1} s", started.elapsed().as_secs_f64());
         if !passed {
             cluster.keep_evidence(test.name);
+            cluster.clear();
             failed.push(test.name);
         }
     }

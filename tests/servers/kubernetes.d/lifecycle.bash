@@ -18,7 +18,7 @@ up() {
   chmod 755 "$cluster"
   printf '%s' "${WEIR_TEST_RUN:-}" >"$cluster/run"   # whose it is, for `down-if`
   save_kernel_settings
-  make_cgroups
+  make_cgroups "$node_cgroup"
   write_certificates
   write_configs
   start_namespaces
@@ -104,7 +104,7 @@ down() { # [quietly]
     while [[ -e /proc/$pid ]]; do sleep 0.05; done
   fi
   ip link del "$host_link" 2>/dev/null || true
-  remove_cgroups
+  remove_cgroups "$node_cgroup"
   restore_kernel_settings
   # Whatever of ours is mounted here and not in the namespaces would be a mistake; deleting through a mount would be a worse one.
   if grep -qF " $cluster/" /proc/self/mountinfo; then die "something is still mounted under $cluster"; fi
@@ -115,31 +115,31 @@ down() { # [quietly]
 cgroup_roots() { awk '$9 == "cgroup" || $8 == "cgroup" { print $5 } $9 == "cgroup2" || $8 == "cgroup2" { print $5 }' /proc/self/mountinfo | sort -u; }
 
 # cgroup v1 has a hierarchy per controller and the kubelet wants its root in each; v2 has one.
-make_cgroups() {
+make_cgroups() { # PATH
   local root
   while read -r root; do
-    mkdir -p "$root/$node_cgroup"
+    mkdir -p "$root/$1"
     # A v1 cpuset without processors and memory takes no process.
-    if [[ -e $root/$node_cgroup/cpuset.mems && -e $root/cpuset.mems ]]; then
-      cat "$root/cpuset.cpus" >"$root/$node_cgroup/cpuset.cpus"
-      cat "$root/cpuset.mems" >"$root/$node_cgroup/cpuset.mems"
+    if [[ -e $root/$1/cpuset.mems && -e $root/cpuset.mems ]]; then
+      cat "$root/cpuset.cpus" >"$root/$1/cpuset.cpus"
+      cat "$root/cpuset.mems" >"$root/$1/cpuset.mems"
     fi
   done < <(cgroup_roots)
 }
 
-remove_cgroups() {
+remove_cgroups() { # PATH
   local root folder pid tries
   while read -r root; do
-    [[ -d $root/$node_cgroup ]] || continue
+    [[ -d $root/$1 ]] || continue
     for ((tries = 0; tries < 100; tries++)); do
       while read -r folder; do
         while read -r pid; do kill -KILL "$pid" 2>/dev/null || true; done <"$folder/cgroup.procs" || true
         rmdir "$folder" 2>/dev/null || true
-      done < <(find "$root/$node_cgroup" -depth -type d 2>/dev/null)
-      [[ -d $root/$node_cgroup ]] || break
+      done < <(find "$root/$1" -depth -type d 2>/dev/null)
+      [[ -d $root/$1 ]] || break
       sleep 0.05
     done
-    [[ ! -d $root/$node_cgroup ]] || die "cannot remove $root/$node_cgroup"
+    [[ ! -d $root/$1 ]] || die "cannot remove $root/$1"
   done < <(cgroup_roots)
 }
 

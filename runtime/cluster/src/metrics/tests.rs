@@ -29,6 +29,31 @@ fn every_metric_is_named_and_registered_once() {
     assert!(Metrics::register(&registry).is_err(), "a second run needs a registry of its own");
 }
 
+#[test]
+fn counters_with_closed_labels_are_there_before_they_count() {
+    let registry = Registry::new();
+    Metrics::register(&registry).unwrap();
+    let served: BTreeMap<String, Vec<String>> = registry
+        .gather()
+        .iter()
+        .map(|family| {
+            let reasons = family.get_metric().iter().flat_map(|metric| metric.get_label());
+            (family.name().to_owned(), reasons.map(|label| label.value().to_owned()).collect())
+        })
+        .collect();
+    let of_operators = ["operator", "subtask"];
+    for MetricInfo { name, labels, help, .. } in METRICS.iter().filter(|metric| metric.kind == Kind::Counter) {
+        if labels.iter().any(|label| of_operators.contains(label)) {
+            continue;
+        }
+        let reasons = served.get(*name).unwrap_or_else(|| panic!("{name} is not served before it counts"));
+        assert_eq!(reasons.is_empty(), labels.is_empty(), "{name}: {reasons:?}");
+        for reason in reasons {
+            assert!(help.contains(reason.as_str()), "{name}: {reason} is not in \"{help}\"");
+        }
+    }
+}
+
 fn sample(generation: u64, records_in: u64, idle_ns: u64) -> WorkerSample {
     let key = ("count".into(), 0);
     let operator = OperatorSample { records_in, watermark: Some(4_000), ..OperatorSample::default() };
