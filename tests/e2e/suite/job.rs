@@ -124,7 +124,7 @@ impl<'a> Job<'a> {
     pub fn condition(&self, kind: &str) -> Value {
         let status = self.status();
         let conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions.filter(|condition| condition["type"] == kind).cloned().next().unwrap_or_default()
+        conditions.filter(|condition| condition["type"] == kind).next().cloned().unwrap_or_default()
     }
 
     /// The newest generation whose output counts.
