@@ -123,8 +123,8 @@ impl<'a> Job<'a> {
     /// A condition of its status, or null.
     pub fn condition(&self, kind: &str) -> Value {
         let status = self.status();
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions.filter(|condition| condition["type"] == kind).next().cloned().unwrap_or_default()
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        conditions.find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
     }
 
     /// The newest generation whose output counts.
