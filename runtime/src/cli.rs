@@ -138,7 +138,7 @@ fn restore_from(text: &str) -> Result<Set, String> {
 impl ManifestFlags {
     /// Reads the manifest and replaces what is to be replaced.
     pub fn load(&self) -> Result<Loaded, manifest::LoadError> {
-        let set: Vec<Set> = self.set.iter().chain(&self.restore_from).cloned().collect();
+        let set: Vec<Set> = self.restore_from.iter().chain(&self.set).cloned().collect();
         manifest::load(&self.file, &set)
     }
 }

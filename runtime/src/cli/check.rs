@@ -102,7 +102,7 @@ pub(super) fn check(flags: &CheckFlags, jobs: &Jobs) -> Result<Exit, Refusal> {
 }
 
 fn check_manifest(file: &Path, flags: &CheckFlags, jobs: &Jobs) -> Result<Checked, Refusal> {
-    let set: Vec<Set> = flags.set.iter().chain(&flags.restore_from).cloned().collect();
+    let set: Vec<Set> = flags.restore_from.iter().chain(&flags.set).cloned().collect();
     let loaded = manifest::load(file, &set).map_err(Refusal::bad_input)?;
     let graph = loaded.graph(jobs).map_err(Refusal::bad_input)?;
     let place = place_of(&loaded.job).map_err(Refusal::bad_input)?;

@@ -69,7 +69,10 @@ fn a_bounded_job_finishes_and_is_finished_when_it_is_run_again() {
     assert!(report.checkpoints.completed >= 1 && report.wall_seconds > 0.0 && report.peak_rss_bytes > 0);
     assert_eq!(scene.run(&file, &[], None), Ok(Exit::Done));
     assert_eq!((scene.report().outcome, scene.report().records_in), (Ending::Settled, 0));
-    assert_eq!(scene.run(&file, &[], Some("empty")), Ok(Exit::Done));
+    let refused = scene.run(&file, &[], Some("empty")).unwrap_err();
+    assert!(refused.contains("say allowDuplicates to accept that"), "{refused}");
+    let again = scene.run(&file, &["spec.restoreFrom.allowDuplicates=true"], Some("empty"));
+    assert_eq!(again, Ok(Exit::Done));
     assert_eq!((scene.report().outcome, scene.report().records_in), (Ending::Finished, 4_600));
 }
 
