@@ -128,14 +128,15 @@ fn everywhere(cluster: &Cluster, job: &Job<'_>) -> Vec<(String, String)> {
     assert!(processes.contains("worker"), "{processes}");
     places.push(("command lines".to_owned(), processes));
     let operators = cluster.must(&["-n", SYSTEM, "get", "pods", "-o", "jsonpath={.items[*].status.podIP}"]);
-    for (ip, port, path) in operators.split(' ').map(|ip| (ip.to_owned(), 8080, "/metrics")).chain(
-        ["/metrics", "/status"]
-            .map(|path| (job.pod()["status"]["podIP"].as_str().expect("it has an address").to_owned(), 9464, path)),
-    ) {
-        let served = served(&ip, port, path).unwrap_or_else(|error| panic!("{ip}:{port}{path}: {error}"));
+    let worker = job.pod()["status"]["podIP"].as_str().expect("it has an address").to_owned();
+    let ports = operators.split(' ').map(|ip| (ip.to_owned(), 8080)).chain([(worker.clone(), 9464)]);
+    for (ip, port) in ports {
+        let served = served(&ip, port, "/metrics").unwrap_or_else(|error| panic!("{ip}:{port}: {error}"));
         assert!(served.contains(" 200 "), "{served}");
-        places.push((format!("{port}{path}"), served));
+        places.push((format!("the metrics of port {port}"), served));
     }
+    let status = served(&worker, 9464, "/status").unwrap_or_else(|error| panic!("{worker}: {error}"));
+    assert!(status.contains(" 404 "), "a worker's status is for those who may call it: {status}");
     places.push(("what is stored".to_owned(), job.stored_text()));
     places
 }
