@@ -10,7 +10,7 @@ use crate::lifecycle::decide;
 const DECISIONS: usize = 20_000;
 
 #[test]
-#[ignore = "a measurement: 20 000 decisions; its number says nothing on a machine that does other things"]
+#[ignore = "long form: a measurement of 20 000 decisions; its number says nothing on a machine that does other things"]
 fn how_long_decisions_take() {
     let mut running = Sim::new(json!({ "args": { "events": 5 } }));
     running.settle();
