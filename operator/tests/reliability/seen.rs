@@ -147,7 +147,7 @@ fn normalised(kind: &str, object: &Value) -> Value {
         let members = record.as_object_mut().unwrap();
         // Its numbers are times and what depends on how often something was tried.
         members.remove("serial");
-        for time in ["certifiedAt", "unprovenSince"] {
+        for time in ["certifiedAt", "unprovenSince", "rescaledAt"] {
             if members.contains_key(time) {
                 members.insert(time.to_owned(), json!("<time>"));
             }
