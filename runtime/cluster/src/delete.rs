@@ -9,14 +9,14 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use weir_protocol::journal::machine::{CreateOutcome, ReadOutcome};
+use weir_protocol::journal::machine::CreateOutcome;
 use weir_protocol::journal::{
     Attempts, DeleteDecision, Draft, JobStatus, JournalAction, JournalEntry, JournalMachine, Owner, resolve_delete,
 };
 use weir_protocol::{JobId, Millis, layout};
 use weir_storage::{Created, Effect, ObjectStore, Retry, StoreError};
 
-use crate::journal::{JournalError, list, read, read_newest};
+use crate::journal::{JournalError, after_looks, read_newest};
 use crate::random::random_id;
 use crate::retry::Backoff;
 
@@ -120,19 +120,14 @@ async fn bury(objects: &dyn ObjectStore, owner: &Owner) -> Result<(), DeleteErro
 
 /// False if somebody else appended in this moment.
 async fn try_bury(objects: &dyn ObjectStore, owner: &Owner, attempts: &mut Attempts) -> Result<bool, DeleteError> {
-    let store = |source| DeleteError::Journal(JournalError::Store(source));
     // What the machine would trim goes with everything else.
     let mut machine = JournalMachine::new(u64::MAX / 2);
     let mut actions = machine.open();
-    while let Some(action) = actions.pop() {
+    while let Some(action) = after_looks(objects, &mut machine, actions).await.map_err(DeleteError::Journal)? {
         actions = match action {
-            JournalAction::List => machine.handle_listed(Some(&list(objects).await.map_err(store)?)),
-            JournalAction::Read { sequence } => {
-                let outcome = read(objects, sequence).await.map_err(store)?;
-                machine.handle_read(sequence, outcome.map_or(ReadOutcome::Absent, ReadOutcome::Found))
-            }
             JournalAction::Create { sequence, bytes } => {
-                let outcome = create(objects, &layout::journal_key(sequence), &bytes).await.map_err(store)?;
+                let outcome = create(objects, &layout::journal_key(sequence), &bytes).await;
+                let outcome = outcome.map_err(|source| DeleteError::Journal(JournalError::Store(source)))?;
                 machine.handle_created(sequence, outcome)
             }
             JournalAction::Opened => {
@@ -151,10 +146,8 @@ async fn try_bury(objects: &dyn ObjectStore, owner: &Owner, attempts: &mut Attem
             }
             JournalAction::Appended { .. } => return Ok(true),
             JournalAction::NotAppended | JournalAction::Fenced(_) => return Ok(false),
-            JournalAction::Unreadable { key, reason } => {
-                return Err(DeleteError::Journal(JournalError::Unreadable { key, reason }));
-            }
-            JournalAction::Valid | JournalAction::Delete { .. } => Vec::new(),
+            // Looks are answered, nothing is validated, nothing trimmed.
+            _ => Vec::new(),
         };
     }
     Ok(false)

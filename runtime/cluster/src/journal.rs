@@ -156,7 +156,17 @@ pub(crate) async fn delete_at_once(objects: &dyn ObjectStore, keys: &[String], d
 /// When the store does not answer, or the entry is damaged.
 pub async fn read_newest(objects: &dyn ObjectStore) -> Result<Option<JournalEntry>, JournalError> {
     let mut machine = JournalMachine::new(0);
-    let mut actions = machine.open();
+    let actions = machine.open();
+    after_looks(objects, &mut machine, actions).await?;
+    Ok(machine.head().cloned())
+}
+
+/// Answers the machine as long as it looks at the journal, for whoever gives up when that fails; returns what it wants then.
+pub(crate) async fn after_looks(
+    objects: &dyn ObjectStore,
+    machine: &mut JournalMachine,
+    mut actions: Vec<JournalAction>,
+) -> Result<Option<JournalAction>, JournalError> {
     loop {
         actions = match actions.pop() {
             Some(JournalAction::List) => {
@@ -168,13 +178,13 @@ pub async fn read_newest(objects: &dyn ObjectStore) -> Result<Option<JournalEntr
                 machine.handle_read(sequence, outcome.map_or(ReadOutcome::Absent, ReadOutcome::Found))
             }
             Some(JournalAction::Unreadable { key, reason }) => return Err(JournalError::Unreadable { key, reason }),
-            Some(_) | None => return Ok(machine.head().cloned()),
+            other => return Ok(other),
         };
     }
 }
 
 /// The newest entries, newest first. Foreign names in the folder are passed over.
-pub(crate) async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, StoreError> {
+async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, StoreError> {
     let listed = objects.list(layout::JOURNAL, Some(LIST_LIMIT)).await?;
     let parse = |listed: &[weir_storage::Listed]| -> Vec<Sequence> {
         listed.iter().filter_map(|object| layout::parse_journal_key(&object.key)).collect()
@@ -189,7 +199,7 @@ pub(crate) async fn list(objects: &dyn ObjectStore) -> Result<Vec<Sequence>, Sto
 }
 
 /// An entry's bytes; `None` if it is absent. What does not decode is read again: an answer may be cut short on its way.
-pub(crate) async fn read(objects: &dyn ObjectStore, sequence: Sequence) -> Result<Option<Vec<u8>>, StoreError> {
+async fn read(objects: &dyn ObjectStore, sequence: Sequence) -> Result<Option<Vec<u8>>, StoreError> {
     let key = layout::journal_key(sequence);
     let mut reads = 0;
     loop {
