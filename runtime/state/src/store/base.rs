@@ -124,7 +124,7 @@ pub(super) fn start(inner: &Arc<Inner>, plan: BasePlan) {
     let thread = std::thread::Builder::new().name("weir-state-base".into());
     let shared = Arc::clone(inner);
     let spawned = thread.spawn(move || {
-        let epoch = plan.epoch;
+        let epoch = plan.cut.epoch;
         match build(&shared, plan) {
             Ok(files) => {
                 let files = shared.ledger.lock().base_built(files);
@@ -171,7 +171,7 @@ fn build_in(inner: &Inner, plan: &BasePlan, scratch: &Path) -> Result<Vec<Writte
     rocks.ingest(&files, &scratch.join("links"))?;
     let states = inner.schema.lock().states();
     let off_by_one = inner.config.defects.range_end_off_by_one;
-    let owned = inner.ownership.lock().of_states(&states, plan.groups, off_by_one);
+    let owned = inner.ownership.lock().of_states(&states, plan.cut.groups, off_by_one);
     let now = inner.shared.clock.load(Ordering::Relaxed);
     write(inner, &rocks, &owned, now)
 }

@@ -404,9 +404,8 @@ impl Ledger {
         };
         let place = |file: &ChainFile| (file.run.object.clone(), file.local.clone());
         let files = self.files.iter().filter(contained).map(place).collect();
-        let plan = BasePlan { epoch, groups: cut.groups, files };
         self.cut = Some(cut);
-        Some(plan)
+        Some(BasePlan { cut, files })
     }
 
     /// Objects that no later chain of this worker names.

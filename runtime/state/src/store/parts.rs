@@ -36,7 +36,7 @@ pub(crate) struct BasePolicy {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
     pub(crate) epoch: CheckpointId,
-    /// The parts in it: one, or all.
+    /// The key groups of the parts in it, one or all, as far as they are this worker's.
     pub(crate) groups: KeyGroupRange,
     /// The state's growth until then.
     growth: i64,
@@ -45,9 +45,7 @@ pub(crate) struct Cut {
 /// A base to be built.
 #[derive(Debug)]
 pub(crate) struct BasePlan {
-    pub(crate) epoch: CheckpointId,
-    /// The key groups that it replaces, as far as they are this worker's.
-    pub(crate) groups: KeyGroupRange,
+    pub(crate) cut: Cut,
     /// What it is made of, in chain order, and where that is.
     pub(crate) files: Vec<(ObjectRef, PathBuf)>,
 }
@@ -127,7 +125,7 @@ impl Parts {
 
     /// True if the chain needs the file.
     pub(crate) fn need(&self, run: &RunRef) -> bool {
-        self.parts.iter().any(|part| part.needs(run))
+        self.need_within(run, EVERYTHING)
     }
 
     /// True if the chain needs the file for these key groups.
