@@ -114,14 +114,7 @@ fn a_thousand_suspended_jobs_cost_little() {
         );
         // What a start-up writes (nothing, but for status that was under way) is written by now.
         tokio::time::sleep(Duration::from_secs(10)).await;
-        scene.proxy.arm(None);
-        let (ticks, began) = (operator.cpu_ticks(), Instant::now());
-        tokio::time::sleep(watched()).await;
-        let millicores = (operator.cpu_ticks() - ticks) as f64 * 10.0 / began.elapsed().as_secs_f64();
-        let writes = scene.proxy.writes();
-        let (rss, peak) = (mib(&operator, "VmRSS"), mib(&operator, "VmHWM"));
-        println!("steady for {:?}: {writes} writes besides the Lease, {millicores:.1} mcore", watched());
-        println!("  RSS {rss:.1} MiB, at most {peak:.1} MiB");
+        let Steady { writes, millicores, rss, .. } = watch(&scene, &operator).await;
         assert_eq!(writes, 0, "{:?}", scene.proxy.log());
         assert!(resync <= Duration::from_secs(30), "resync {resync:?}");
         assert!(millicores <= 5.0, "{millicores} mcore");
@@ -141,15 +134,9 @@ fn two_hundred_running_jobs_cost_little() {
         let settled = await_state(stage, &scene.namespace, JOBS, "Running").await;
         println!("{JOBS} jobs run after {:.1} s, {} writes", settled.as_secs_f64(), scene.proxy.writes());
         tokio::time::sleep(Duration::from_secs(30)).await;
-        scene.proxy.arm(None);
-        let (ticks, began) = (operator.cpu_ticks(), Instant::now());
-        tokio::time::sleep(watched()).await;
-        let seconds = began.elapsed().as_secs_f64();
-        let millicores = (operator.cpu_ticks() - ticks) as f64 * 10.0 / seconds;
-        let writes = scene.proxy.writes() as f64 / seconds;
-        let (rss, peak) = (mib(&operator, "VmRSS"), mib(&operator, "VmHWM"));
-        println!("steady for {:?}: {writes:.1} writes/s besides the Lease, {millicores:.0} mcore", watched());
-        println!("  RSS {rss:.1} MiB, at most {peak:.1} MiB");
+        let Steady { writes, seconds, rss, .. } = watch(&scene, &operator).await;
+        let writes = writes as f64 / seconds;
+        println!("  {writes:.1} writes/s");
         let mut delays = Vec::new();
         for number in 0..20 {
             let before = scene.proxy.log().len();
@@ -173,6 +160,29 @@ fn two_hundred_running_jobs_cost_little() {
         assert!(rss <= 60.0, "RSS {rss} MiB");
         assert!(delays[19] <= 500, "{delays:?}");
     });
+}
+
+/// What an operator does while nothing is changed.
+struct Steady {
+    /// Besides the Lease.
+    writes: u64,
+    seconds: f64,
+    millicores: f64,
+    /// In MiB.
+    rss: f64,
+}
+
+async fn watch(scene: &Scene, operator: &Operator) -> Steady {
+    scene.proxy.arm(None);
+    let (ticks, began) = (operator.cpu_ticks(), Instant::now());
+    tokio::time::sleep(watched()).await;
+    let seconds = began.elapsed().as_secs_f64();
+    let millicores = (operator.cpu_ticks() - ticks) as f64 * 10.0 / seconds;
+    let writes = scene.proxy.writes();
+    let (rss, peak) = (mib(operator, "VmRSS"), mib(operator, "VmHWM"));
+    println!("steady for {:?}: {writes} writes besides the Lease, {millicores:.1} mcore", watched());
+    println!("  RSS {rss:.1} MiB, at most {peak:.1} MiB");
+    Steady { writes, seconds, millicores, rss }
 }
 
 fn mib(operator: &Operator, key: &str) -> f64 {
