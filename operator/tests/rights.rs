@@ -26,7 +26,7 @@ fn listed(rules: &[&[Rule]]) -> BTreeSet<Grant> {
 
 /// The same of a role in a rendered chart.
 fn granted(snapshot: &str, kind: &str, role: &str) -> BTreeSet<Grant> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/chart").join(snapshot);
+    let path = Path::new("../tests/golden/chart").join(snapshot);
     let text = std::fs::read_to_string(path).unwrap();
     let documents = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
     let is_role = |object: &Value| object["kind"] == kind && object["metadata"]["name"] == role;

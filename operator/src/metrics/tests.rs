@@ -2,7 +2,7 @@
 
 use super::*;
 
-const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/operator-metrics.md");
+const REFERENCE: &str = "../docs/reference/operator-metrics.md";
 
 #[test]
 fn the_reference_has_exactly_the_metrics_there_are() {

@@ -37,7 +37,10 @@ async fn live(stage: &'static Stage, at: u64, side: Side) -> Vec<&'static str> {
         }
         scene.act(&phase.act).await;
         scene.reach(phase, expected).await;
-        if !scene.proxy.is_armed() {
+        if let Some(writes) = scene.proxy.unstruck() {
+            // Which statuses are written together is a matter of time: this life had fewer writes here than another may have.
+            assert!(writes < at, "{name}, {}: not killed at one of {writes} writes", phase.name);
+        } else {
             struck.push(phase.name);
         }
     }
@@ -87,11 +90,6 @@ fn an_operator_that_is_killed_at_any_write_ends_where_an_undisturbed_one_does() 
             writes.sort_unstable();
             writes.dedup();
             println!("{}: killed at writes {writes:?}", phase.name);
-            // A phase may end a few writes earlier in one life than in another: which statuses are written together is a matter of
-            // time. A life that had no k-th write was an undisturbed one, and ended as it must.
-            let without_gap = writes.iter().zip(1..).take_while(|(write, number)| *write == number).count() as u64;
-            let most = writes.last().copied().unwrap_or_default();
-            assert!(4 * without_gap >= 3 * most, "{}: killed at writes {writes:?} only", phase.name);
             assert!(!writes.is_empty(), "nothing was written in {}", phase.name);
         }
     });

@@ -38,7 +38,7 @@ async fn live(stage: &'static Stage, paused: &'static str, at: u64, side: Side) 
         scene.reach(phase, expected).await;
         let Some((launch, second)) = scene.second.lock().take() else { continue };
         scene.launch = launch;
-        assert!(!scene.proxy.is_armed(), "`{paused}` has less than {at} writes");
+        assert!(scene.proxy.unstruck().is_none(), "`{paused}` has less than {at} writes");
         // It wakes up, believes for a moment that it leads, and must find out before it writes.
         let mut first = scene.operator.lock().replace(second).unwrap();
         first.signal(Signal::CONT);

@@ -132,9 +132,10 @@ impl Proxy {
         state.blow = blow;
     }
 
-    /// True while the blow has not been struck.
-    pub fn is_armed(&self) -> bool {
-        self.state.lock().blow.is_some()
+    /// How many writes there were since it was armed, while the blow has not been struck.
+    pub fn unstruck(&self) -> Option<u64> {
+        let state = self.state.lock();
+        state.blow.as_ref().map(|_| state.writes)
     }
 
     /// Writes since it was armed.

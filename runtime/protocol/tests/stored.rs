@@ -214,7 +214,7 @@ fn entries() -> Vec<(&'static str, JournalEntry)> {
 }
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/protocol").join(name)
+    Path::new("../../tests/golden/protocol").join(name)
 }
 
 /// Holds bytes against a golden file.

@@ -1,6 +1,6 @@
 //! A MinIO server for a test, and the job on it. A folder that is there when it starts is a bucket to it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::scene::free_address;
@@ -16,13 +16,13 @@ pub(crate) struct Minio {
 impl Minio {
     /// Keeps its data in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/servers/minio");
-        let installed = Command::new(&script).arg("install").stdin(Stdio::null()).status().unwrap();
+        let script = Path::new("../tests/servers/minio");
+        let installed = Command::new(script).arg("install").stdin(Stdio::null()).status().unwrap();
         assert!(installed.success(), "minio install");
         std::fs::create_dir_all(folder.join(BUCKET)).unwrap();
         let address = free_address();
         let port = address.rsplit_once(':').unwrap().1;
-        let mut command = Command::new(&script);
+        let mut command = Command::new(script);
         command.arg("start").arg(folder).arg(port).env("WEIR_DISPOSABLE", "1");
         command.env("MINIO_ROOT_USER", "weir").env("MINIO_ROOT_PASSWORD", "weir-secret");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -49,7 +49,7 @@ impl Cluster {
     /// Brings it up, or uses one that is up, and puts the image into it.
     pub fn up() -> Result<Self, Unavailable> {
         crate::ledger::check_the_oracle();
-        let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers");
+        let servers = Path::new("../servers");
         let (script, image_script) = (servers.join("kubernetes"), servers.join("image"));
         let was_up = run(&script, &["status"], None).ok;
         if !was_up {
@@ -94,22 +94,22 @@ impl Cluster {
 
     /// The chart, by helm, into a namespace that enforces `restricted`.
     pub fn install(&self) -> Result<(), String> {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
+        let chart = Path::new("../../charts/weir");
         let namespace = format!(
             "apiVersion: v1\nkind: Namespace\n\
              metadata: {{name: {SYSTEM}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}\n"
         );
         succeed(&run(&self.script, &["kubectl", "apply", "-f", "-"], Some(&namespace)), "making the namespace")?;
         let started = Instant::now();
-        succeed(&self.upgrade_chart(&chart, &[]), "installing the chart")?;
+        succeed(&self.upgrade_chart(chart, &[]), "installing the chart")?;
         println!("chart installed and its pods ready after {:.1} s", started.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Other values for the chart than those it was installed with; none to have those back. Waits for the operator's new pod.
     pub fn set_chart(&self, values: &[&str]) {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir");
-        let answer = self.upgrade_chart(&chart, values);
+        let chart = Path::new("../../charts/weir");
+        let answer = self.upgrade_chart(chart, values);
         assert!(answer.ok, "{}{}", answer.out, answer.err);
     }
 

@@ -88,7 +88,7 @@ fn rules(prometheus: &Prometheus) {
         let waiting: Vec<&Value> = rules.iter().filter(|rule| rule["health"] == "unknown").collect();
         if !rules.is_empty() && waiting.is_empty() { Ok(rules) } else { Err(answer.to_string()) }
     });
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir/files/alerts.yaml");
+    let file = Path::new("../../charts/weir/files/alerts.yaml");
     let written = std::fs::read_to_string(file).expect("the chart has alerts").matches("- alert:").count();
     assert_eq!(rules.len(), written, "rules that Prometheus has and rules of the chart");
     for rule in &rules {
@@ -133,7 +133,7 @@ fn names(name: &str, metric: &Metric) -> Vec<String> {
 fn documented() -> BTreeMap<String, Metric> {
     let mut metrics = BTreeMap::new();
     for file in ["metrics.md", "operator-metrics.md"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(file);
+        let path = Path::new("../../docs/reference").join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for line in text.lines().filter(|line| line.starts_with("| `weir_")) {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();

@@ -24,8 +24,8 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts it over what the chart renders with everything that is for Prometheus switched on.
     pub fn start(cluster: &Cluster) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers/prometheus");
-        let installed = run(&script, &["install"], None);
+        let script = Path::new("../servers/prometheus");
+        let installed = run(script, &["install"], None);
         assert!(installed.ok, "{}", installed.err);
         let objects = rendered(cluster);
         let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).expect("the chart renders it");
@@ -46,7 +46,7 @@ impl Prometheus {
             std::fs::write(scratch.path().join(file), content.to_string()).expect("a file");
         }
         let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port");
-        let server = Command::new(&script)
+        let server = Command::new(script)
             .args(["start", &scratch.path().display().to_string(), &free.port().to_string()])
             .env("WEIR_DISPOSABLE", "1")
             .stdin(Stdio::piped())
@@ -91,9 +91,9 @@ impl Drop for Prometheus {
 
 /// What the chart renders with monitors and rules.
 fn rendered(cluster: &Cluster) -> Vec<Value> {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/weir").display().to_string();
+    let chart = "../../charts/weir";
     let on = "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true";
-    let answer = cluster.helm(&["template", "weir", &chart, "-n", SYSTEM, "--set", on, "--kube-version", "1.34"]);
+    let answer = cluster.helm(&["template", "weir", chart, "-n", SYSTEM, "--set", on, "--kube-version", "1.34"]);
     assert!(answer.ok, "{}", answer.err);
     let documents = serde_yaml::Deserializer::from_str(&answer.out);
     documents.map(|document| Value::deserialize(document).expect("helm renders YAML")).collect()

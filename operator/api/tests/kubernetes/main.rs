@@ -29,7 +29,7 @@ fn every_example_for_a_cluster_is_taken() {
 
 /// A file of the repository.
 fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+    Path::new("../..").join(path)
 }
 
 fn read(path: &str) -> String {

@@ -154,8 +154,12 @@ impl Drop for TestServer {
     }
 }
 
+/// The script of a server, in the checkout that the tests run in. That is looked for when they run: the directory which they were
+/// compiled in may be another one, since checkouts share a target directory.
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers").join(name)
+    let here = std::env::current_dir().expect("there is a current directory");
+    let mut within = here.ancestors().map(|folder| folder.join("tests/servers").join(name));
+    within.find(|script| script.exists()).unwrap_or_else(|| panic!("no tests/servers/{name} above {}", here.display()))
 }
 
 fn install(script: &Path) {
