@@ -1,5 +1,7 @@
 //! `weir-operator`: parse, init, run, report.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -7,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use weir_operator::settings::{LogForm, Settings};
 
 fn main() -> ExitCode {
+    allocator::configure();
     let settings = Settings::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -104,6 +104,8 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
                 Component::Check | Component::Worker => build_check_pod(job, &resolved, &config, &image),
             };
             let api: Api<Pod> = Api::namespaced(client, &job.namespace);
+            // Making the ConfigMap may have taken longer than our reign.
+            leading(context)?;
             create_own(&api, job, &pod).await.map_err(|error| counted(context, error))
         }
         Action::DeletePod { name, uid, how } => {
@@ -148,11 +150,12 @@ async fn carry_out(context: &Arc<Context>, object: &StreamJob, world: &World, ac
     }
 }
 
-/// Gone already, or another object by now, is as good as removed.
+/// Gone already is as good as removed. A conflict is not: it says that the object is not the one, or not as, this look saw it;
+/// the next look decides anew.
 fn gone(context: &Context, what: &str, answer: Result<(), kube::Error>) -> Result<(), ActError> {
     match answer {
         Ok(()) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => {
             context.metrics.api_error("delete", code(&source));
             Err(ActError::Call { verb: "delete", what: what.to_owned(), source })
