@@ -44,8 +44,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Where the operator itself stands.
     pub build: build::Context,
-    /// What is remembered of each job, by uid.
-    pub jobs: Mutex<HashMap<String, JobMemory>>,
+    /// What is remembered of each job, by uid. In boxes: a table has up to twice the room it needs.
+    pub jobs: Mutex<HashMap<String, Box<JobMemory>>>,
     /// Wakes a job's look.
     pub wake: Mutex<mpsc::Sender<ObjectRef<StreamJob>>>,
     /// Calls to coordinators under way.
@@ -60,17 +60,17 @@ pub struct JobMemory {
     /// What decisions remember.
     pub memory: Memory,
     /// The StatefulSet as we last wrote it: the watch may be behind.
-    pub written: Option<StatefulSet>,
+    pub written: Option<Box<StatefulSet>>,
     /// When that was.
     pub written_at: Option<Instant>,
     /// The status as we last wrote it: as above.
-    pub status: Option<StreamJobStatus>,
+    pub status: Option<Box<StreamJobStatus>>,
     /// A Secret that was issued and not used yet.
     pub issued: Option<(u64, Timestamp)>,
     /// The connection to the coordinator, and the pod's uid it belongs to.
     pub client: Option<(String, ControlClient)>,
     /// ConfigMaps that were read: immutable, so once is enough.
-    pub resolved: HashMap<String, ResolvedJob>,
+    pub resolved: HashMap<String, Box<ResolvedJob>>,
     /// When the status was last written.
     pub status_at: Option<Instant>,
     /// An object of another owner that stands in the way, and when that was seen.

@@ -112,7 +112,7 @@ pub async fn deploy(
         Some(mut written) => {
             trim_stateful_set(&mut written);
             context.with(&job.uid, |memory| {
-                memory.written = Some(written);
+                memory.written = Some(Box::new(written));
                 memory.written_at = Some(Instant::now());
                 memory.issued = None;
             });
@@ -136,6 +136,6 @@ pub async fn ensure_config(
         let api: Api<ConfigMap> = Api::namespaced(context.clients.call.clone(), &job.namespace);
         create_own(&api, job, &build_config_map(job, resolved, spec)).await.map_err(|error| counted(context, error))?;
     }
-    context.with(&job.uid, |memory| memory.resolved.insert(name.clone(), resolved.clone()));
+    context.with(&job.uid, |memory| memory.resolved.insert(name.clone(), Box::new(resolved.clone())));
     Ok(name)
 }

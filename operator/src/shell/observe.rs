@@ -123,10 +123,10 @@ pub async fn observe(context: &Context, object: &StreamJob) -> Result<World, Obs
     let finalizer = object.finalizers().iter().any(|name| name == crate::names::FINALIZER);
     let namespace_ending = deleting.is_some() && finalizer && namespace_ending(context, &job).await;
     let (memory, written) = context.with(&job.uid, |memory| {
-        if memory.status == object.status {
+        if memory.status.as_deref() == object.status.as_ref() {
             memory.status = None;
         }
-        (memory.memory.clone(), memory.status.clone())
+        (memory.memory.clone(), memory.status.as_deref().cloned())
     });
     Ok(World {
         now: Timestamp::now(),
@@ -165,8 +165,8 @@ pub fn stateful_set(context: &Context, job: &Job) -> Option<StatefulSet> {
         let version =
             |set: &StatefulSet| set.resource_version().and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
         match (&memory.written, known) {
-            (Some(written), Some(known)) if version(written) > version(&known) => Some(written.clone()),
-            (Some(written), None) if memory.written_is_new() => Some(written.clone()),
+            (Some(written), Some(known)) if version(written) > version(&known) => Some((**written).clone()),
+            (Some(written), None) if memory.written_is_new() => Some((**written).clone()),
             (_, known) => {
                 memory.written = None;
                 known
@@ -268,14 +268,14 @@ async fn drifted(
 /// What a ConfigMap holds. It is immutable, so it is read once.
 async fn resolved(context: &Context, job: &Job, config: &str) -> Result<Option<ResolvedJob>, ObserveError> {
     if let Some(known) = context.with(&job.uid, |memory| memory.resolved.get(config).cloned()) {
-        return Ok(Some(known));
+        return Ok(Some(*known));
     }
     let api: Api<ConfigMap> = Api::namespaced(context.clients.call.clone(), &job.namespace);
     let found = api.get_opt(config).await.map_err(|source| failed(context, format!("ConfigMap {config}"), source))?;
     let text = found.filter(|found| is_of(&found.metadata, job)).and_then(|found| found.data?.remove(KEY));
     let resolved: Option<ResolvedJob> = text.and_then(|text| serde_json::from_str(&text).ok());
     if let Some(resolved) = &resolved {
-        context.with(&job.uid, |memory| memory.resolved.insert(config.to_owned(), resolved.clone()));
+        context.with(&job.uid, |memory| memory.resolved.insert(config.to_owned(), Box::new(resolved.clone())));
     }
     Ok(resolved)
 }

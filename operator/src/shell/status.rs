@@ -40,7 +40,7 @@ pub async fn write_status(
     let patched = api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch)).await;
     gone_or(context, patched.map(drop))?;
     context.with(&world.job.uid, |memory| {
-        memory.status = Some(status);
+        memory.status = Some(Box::new(status));
         memory.status_at = Some(now);
     });
     Ok(true)
