@@ -152,6 +152,9 @@ pub(crate) struct HeapMeter {
     countdown: u32,
 }
 
+/// Places that are looked at between two batches to learn what entries own on the heap.
+pub(crate) const SAMPLE: usize = 16;
+
 /// One entry in this many is measured.
 const SAMPLE_EVERY: u32 = 32;
 
@@ -166,9 +169,10 @@ impl HeapMeter {
         self.countdown -= 1;
     }
 
-    /// Counts what a sample of entries was found to hold, from time to time, where entries change in the hands of users.
-    pub(crate) fn observe(&mut self, sample: impl Iterator<Item = usize>) {
-        let (count, sum) = sample.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    /// Learns from a sample, from time to time, where entries come from the disk or change in the hands of users: of each place how
+    /// many entries of it were looked at, and the bytes that they own.
+    pub(crate) fn observe(&mut self, sample: impl Iterator<Item = (usize, usize)>) {
+        let (count, sum) = sample.fold((0, 0), |(count, sum), (entries, bytes)| (count + entries, sum + bytes));
         if let Some(mean) = usize::checked_div(sum, count) {
             self.learn(mean);
         }
@@ -224,6 +228,11 @@ impl Meta {
     #[inline]
     pub(crate) fn mark_seen(&mut self) {
         self.0 |= Self::SEEN;
+    }
+
+    #[inline]
+    pub(crate) fn is_seen(self) -> bool {
+        self.0 & Self::SEEN != 0
     }
 
     /// Takes the mark of a read away; returns whether it was there.

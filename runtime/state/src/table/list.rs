@@ -200,6 +200,9 @@ impl<K: Key, V: Value> Table for ListTable<K, V> {
     }
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
+        if std::mem::needs_drop::<V>() {
+            self.layers.measure(&mut self.heap);
+        }
         self.layers.maintain(&mut self.core, discard)
     }
 

@@ -516,6 +516,9 @@ impl<K: Key, UK: Key, UV: Value> Table for MapTable<K, UK, UV> {
     fn sealed_epoch(&mut self, _epoch: CheckpointId) {}
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
+        if std::mem::needs_drop::<(UK, UV)>() {
+            self.layers.measure(&mut self.heap);
+        }
         self.layers.maintain(&mut self.core, discard)
     }
 

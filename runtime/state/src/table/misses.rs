@@ -55,6 +55,11 @@ impl<T> Misses<T> {
         past.multi_get(&keys, &mut found)
     }
 
+    /// The notes in key order.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|miss| &miss.note)
+    }
+
     /// Takes the notes in key order; their index is the one `fetch` reported.
     pub(crate) fn take_notes(&mut self) -> impl Iterator<Item = T> {
         self.bytes.clear();

@@ -10,7 +10,7 @@ use hashbrown::hash_table::Entry;
 use weir_protocol::{CheckpointId, KeyGroup, key_hash};
 
 use super::misses::Misses;
-use super::{Core, EVICTION_SLICES, HeapMeter, Meta, SLICE, Table, Usage};
+use super::{Core, EVICTION_SLICES, HeapMeter, Meta, SAMPLE, SLICE, Table, Usage};
 use crate::error::StateError;
 use crate::key::Key;
 use crate::keycodec;
@@ -57,9 +57,62 @@ impl<K: Key, V: Value> Encode for Slot<K, V> {
     }
 }
 
-/// Places of dirty that are looked at between two batches to learn what values own on the heap: they are changed by users, who do not
-/// say when they are done.
-const SAMPLE: usize = 16;
+/// Whether an operator reads a state of (nearly) every key it sees. One that does not, such as a large value that is set once and read
+/// when the key ends, would be brought into memory for each key for nothing: it is then read where it is used, one by one.
+#[derive(Debug)]
+struct Usefulness<K> {
+    /// Some of what the last batch fetched.
+    fetched: Vec<(u64, K)>,
+    used: u32,
+    unused: u32,
+    /// Batches until fetching is tried again.
+    pause: u32,
+}
+
+/// Keys of a batch that are followed.
+const FOLLOWED: usize = 8;
+/// So many are followed before it is judged.
+const JUDGED: u32 = 64;
+/// Fetching is worth it while one key in this many is read: so much cheaper a read in a batch is.
+const WORTH: u32 = 8;
+/// Batches without fetching before it is tried again.
+const PAUSE: u32 = 256;
+
+impl<K> Default for Usefulness<K> {
+    fn default() -> Self {
+        Self { fetched: Vec::new(), used: 0, unused: 0, pause: 0 }
+    }
+}
+
+impl<K: Key> Usefulness<K> {
+    /// Learns from the last batch, and says whether the next one is fetched.
+    fn judge(&mut self, was_used: impl Fn(u64, &K) -> bool) -> bool {
+        for (mixed, key) in self.fetched.drain(..) {
+            if was_used(mixed, &key) {
+                self.used += 1;
+            } else {
+                self.unused += 1;
+            }
+        }
+        let followed = self.used + self.unused;
+        if followed >= JUDGED {
+            if self.used * WORTH < followed {
+                self.pause = PAUSE;
+            }
+            (self.used, self.unused) = (0, 0);
+        }
+        self.pause = self.pause.saturating_sub(1);
+        self.pause == 0
+    }
+
+    /// Follows some of what is fetched.
+    fn note<'a>(&mut self, fetched: impl Iterator<Item = (u64, &'a K)>)
+    where
+        K: 'a,
+    {
+        self.fetched.extend(fetched.take(FOLLOWED).map(|(mixed, key)| (mixed, key.clone())));
+    }
+}
 
 /// One value per key, of one state and subtask.
 #[derive(Debug)]
@@ -69,8 +122,13 @@ pub struct ValueTable<K: Key, V: Value> {
     sealed: Fifo<Slot<K, V>>,
     clean: Sharded<Slot<K, V>>,
     evictor: Cursor,
+    /// What values of dirty own on the heap. They are changed by users, who do not say when they are done.
     heap: HeapMeter,
     sampler: Cursor,
+    /// The same of clean, much of which may come from the disk and never be changed.
+    clean_heap: HeapMeter,
+    clean_sampler: Cursor,
+    usefulness: Usefulness<K>,
     /// Counts slices handed over; a fetch that began under another count is repeated.
     handed_over: u64,
 }
@@ -114,6 +172,9 @@ impl<K: Key, V: Value> ValueTable<K, V> {
             evictor: Cursor::default(),
             heap: HeapMeter::default(),
             sampler: Cursor::default(),
+            clean_heap: HeapMeter::default(),
+            clean_sampler: Cursor::default(),
+            usefulness: Usefulness::default(),
             handed_over: 0,
         }
     }
@@ -308,8 +369,8 @@ fn owns_heap<K, V>() -> bool {
     std::mem::needs_drop::<K>() || std::mem::needs_drop::<V>()
 }
 
-fn heap_of<K: Key, V: Value>(slot: &Slot<K, V>) -> usize {
-    heap_estimate(&slot.key) + slot.value.as_ref().map_or(0, heap_estimate)
+fn heap_of<K: Key, V: Value>(slot: &Slot<K, V>) -> (usize, usize) {
+    (1, heap_estimate(&slot.key) + slot.value.as_ref().map_or(0, heap_estimate))
 }
 
 /// A write to a value with expiry: what is over is gone, and life begins anew.
@@ -413,6 +474,7 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         self.clean.tend();
         if owns_heap::<K, V>() {
             self.heap.observe(self.dirty.sample(&mut self.sampler, SAMPLE).map(heap_of));
+            self.clean_heap.observe(self.clean.sample(&mut self.clean_sampler, SAMPLE).map(heap_of));
         }
         let mut more = true;
         let Self { core, sealed, clean, .. } = self;
@@ -443,7 +505,7 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         Usage {
             dirty: self.dirty.inline_bytes() + self.heap.estimate(self.dirty.len()),
             sealed: self.sealed.bytes(),
-            clean: self.clean.allocated_bytes() + self.heap.estimate(self.clean.len()),
+            clean: self.clean.allocated_bytes() + self.clean_heap.estimate(self.clean.len()),
             pinned: 0,
         }
     }
@@ -457,7 +519,19 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
             return Ok(());
         }
         let keys: &Vec<K> = keys.downcast_ref().expect("the backend passes keys of its own type");
-        ValueTable::prefetch(self, hashes.iter().copied().zip(keys))
+        let Self { usefulness, clean, .. } = self;
+        // What was changed or removed since is not in clean any more: it was used.
+        if !usefulness.judge(|mixed, key| clean.find(mixed, key).is_none_or(|slot| slot.meta.is_seen())) {
+            return Ok(());
+        }
+        let pairs = || hashes.iter().copied().zip(keys);
+        let mut fetch = self.begin_fetch(pairs())?;
+        if fetch.misses.is_empty() {
+            return Ok(());
+        }
+        self.usefulness.note(fetch.misses.notes().map(|(hash, key)| (mix(*hash), key)));
+        fetch.run()?;
+        self.finish_fetch(fetch)
     }
 
     fn load(&mut self, restored: &dyn Past) -> Result<(), StateError> {

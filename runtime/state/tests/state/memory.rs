@@ -106,6 +106,84 @@ fn what_new_values_own_on_the_heap_counts() {
     assert!(counted >= owned && counted < 2 * owned, "{counted} bytes are counted for {owned}");
 }
 
+/// A counter that is read for every key beside a large value that is set once, in a state that was restored.
+struct Restored {
+    store: std::sync::Arc<WorkerStore>,
+    backend: Backend<u64>,
+    count: ValueHandle<u64>,
+    bytes: ValueHandle<Vec<u8>>,
+    hashes: Vec<u64>,
+    keys: Vec<u64>,
+    owned: usize,
+    _dir: tempfile::TempDir,
+}
+
+impl Restored {
+    fn new(keys: u64, length: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = Setup::new(BackendKind::RocksDb, dir.path());
+        setup.memory = MemoryBudget { total: 128 << 20, write: 64 << 20, builders: 1 << 20 };
+        let max = MaxParallelism::new(MAX).unwrap();
+        let open = |generation, restore| {
+            let store = WorkerStore::open(setup.config(0, generation), restore).unwrap();
+            let mut backend: Backend<u64> = store.backend(&OperatorId::from("o"), 0, max.all());
+            let count = backend.value::<u64>("count".into()).unwrap();
+            let bytes = backend.value::<Vec<u8>>("bytes".into()).unwrap();
+            (store, backend, count, bytes)
+        };
+        let keys: Vec<u64> = (0..keys).collect();
+        let hashes: Vec<u64> = keys.iter().map(|key| hash_key(key, &mut Vec::new())).collect();
+        let (store, mut backend, count, bytes) = open(1, None);
+        for (hash, key) in hashes.iter().zip(&keys) {
+            backend.value_mut(count).set(*hash, key, 1).unwrap();
+            backend.value_mut(bytes).set(*hash, key, vec![1; length]).unwrap();
+        }
+        let (tx, rx) = std::sync::mpsc::channel();
+        store.begin_epoch(CheckpointId(1), 1, Box::new(move |result| drop(tx.send(result))));
+        store.submit(CheckpointId(1), backend.seal(CheckpointId(1)));
+        let result = rx.recv().unwrap().unwrap();
+        drop((backend, store));
+        let restore = RestoreChain { states: result.states, chain: result.chain, epoch: CheckpointId(1) };
+        let (store, backend, count, bytes) = open(2, Some(restore));
+        let owned = keys.len() * length;
+        Self { store, backend, count, bytes, hashes, keys, owned, _dir: dir }
+    }
+
+    /// Batches of all keys, as an operator has them; counts up, and reads the large value too if asked to.
+    fn run(&mut self, reads_bytes: bool) {
+        for (hashes, keys) in self.hashes.chunks(100).zip(self.keys.chunks(100)) {
+            self.backend.prefetch(hashes, &keys.to_vec()).unwrap();
+            for (hash, key) in hashes.iter().zip(keys) {
+                let count = self.backend.value_mut(self.count).entry(*hash, key).unwrap();
+                *count = count.map(|count| count + 1);
+                assert!(*count > Some(1), "{key}");
+                if reads_bytes {
+                    assert!(self.backend.value_mut(self.bytes).get(*hash, key).unwrap().is_some(), "{key}");
+                }
+            }
+            self.backend.maintain();
+        }
+    }
+}
+
+#[test]
+fn what_values_read_from_the_disk_own_on_the_heap_counts() {
+    let mut job = Restored::new(10_000, 1000);
+    job.run(true);
+    let (counted, owned) = (job.store.stats().clean_bytes, job.owned);
+    assert!(counted >= owned && counted < 2 * owned, "{counted} bytes are counted for {owned}");
+}
+
+#[test]
+fn values_that_nobody_reads_are_not_brought_into_memory() {
+    let mut job = Restored::new(10_000, 1000);
+    job.run(false);
+    let (counted, owned) = (job.store.stats().clean_bytes, job.owned);
+    assert!(counted < owned / 4, "{counted} bytes in memory of {owned} that nobody reads");
+    // What is read after all is there.
+    job.run(true);
+}
+
 #[test]
 fn an_epoch_that_outgrows_its_budget_is_spilled_as_early_runs() {
     let dir = tempfile::tempdir().unwrap();

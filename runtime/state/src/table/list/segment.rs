@@ -9,8 +9,8 @@ use crate::layers::{Encode, StateFacts};
 use crate::run_buffer::LayerBuffer;
 use crate::sharded::Keyed;
 use crate::table::Core;
-use crate::table::slots::Slot;
-use crate::value::{Expiry, Value, encode_value};
+use crate::table::slots::{SAMPLED_OF_KEY, Slot};
+use crate::value::{Expiry, Value, encode_value, heap_estimate};
 
 /// Where an element stands in its list: the epoch sealed before it was pushed, and its number since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +145,11 @@ impl<K: Key, V: Value> Slot for ListSlot<K, V> {
 
     fn entries(&self) -> usize {
         self.segments.iter().map(|segment| segment.values.len()).sum()
+    }
+
+    fn sample_heap(&self) -> (usize, usize) {
+        let values = self.segments.iter().flat_map(|segment| &segment.values).take(SAMPLED_OF_KEY);
+        values.map(heap_estimate).fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
     }
 
     fn take_seen(&mut self) -> bool {

@@ -10,8 +10,8 @@ use crate::ordmap::OrdMap;
 use crate::run_buffer::LayerBuffer;
 use crate::sharded::Keyed;
 use crate::table::Meta;
-use crate::table::slots::Slot;
-use crate::value::{Expiry, Value, encode_value};
+use crate::table::slots::{SAMPLED_OF_KEY, Slot};
+use crate::value::{Expiry, Value, encode_value, heap_estimate};
 
 /// One entry of a map.
 #[derive(Debug, Clone)]
@@ -69,6 +69,12 @@ impl<K: Key, UK: Key, UV: Value> Slot for MapSlot<K, UK, UV> {
 
     fn entries(&self) -> usize {
         self.cells.len()
+    }
+
+    fn sample_heap(&self) -> (usize, usize) {
+        let cells = self.cells.iter().take(SAMPLED_OF_KEY);
+        let heap = cells.map(|(user_key, cell)| heap_estimate(user_key) + cell.value.as_ref().map_or(0, heap_estimate));
+        heap.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
     }
 
     fn take_seen(&mut self) -> bool {
