@@ -232,7 +232,7 @@ impl<'a> Job<'a> {
 
     /// The book holds all numbers below `end`, each once, and every count.
     pub fn assert_exact(&self, end: u64) {
-        let exact = Verdict { numbers: end, end, lost: 0, doubled: 0, miscounted: 0 };
+        let exact = Verdict { numbers: end, end, lost: 0, holes: 0, doubled: 0, miscounted: 0 };
         assert_eq!(self.judge(), exact, "the book {}", self.book);
     }
 

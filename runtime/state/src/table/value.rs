@@ -67,20 +67,22 @@ struct Usefulness<K> {
     unused: u32,
     /// Batches until fetching is tried again.
     pause: u32,
+    /// The last pause: each is longer than the one before.
+    paused: u32,
 }
 
 /// Keys of a batch that are followed.
-const FOLLOWED: usize = 8;
-/// So many are followed before it is judged.
-const JUDGED: u32 = 64;
+const FOLLOWED: usize = 32;
+/// So many are followed before it is judged: one batch, since all of it may be for nothing, and large.
+const JUDGED: u32 = 32;
 /// Fetching is worth it while one key in this many is read: so much cheaper a read in a batch is.
 const WORTH: u32 = 8;
-/// Batches without fetching before it is tried again.
-const PAUSE: u32 = 256;
+/// Batches without fetching before it is tried again: at first, and at most.
+const PAUSE: std::ops::RangeInclusive<u32> = 256..=65_536;
 
 impl<K> Default for Usefulness<K> {
     fn default() -> Self {
-        Self { fetched: Vec::new(), used: 0, unused: 0, pause: 0 }
+        Self { fetched: Vec::new(), used: 0, unused: 0, pause: 0, paused: 0 }
     }
 }
 
@@ -96,9 +98,9 @@ impl<K: Key> Usefulness<K> {
         }
         let followed = self.used + self.unused;
         if followed >= JUDGED {
-            if self.used * WORTH < followed {
-                self.pause = PAUSE;
-            }
+            let is_worth_it = self.used * WORTH >= followed;
+            self.paused = if is_worth_it { 0 } else { (2 * self.paused).clamp(*PAUSE.start(), *PAUSE.end()) };
+            self.pause = self.paused;
             (self.used, self.unused) = (0, 0);
         }
         self.pause = self.pause.saturating_sub(1);
