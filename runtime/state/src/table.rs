@@ -21,6 +21,7 @@ use crate::keycodec;
 use crate::layers::{SealedPart, StateFacts};
 use crate::past::{Direction, Past, Visit, prefix_end};
 use crate::run_buffer::key_head;
+use crate::sharded::{Cursor, Keyed, Sharded};
 use crate::shared::Shared;
 use crate::value::Expiry;
 
@@ -150,10 +151,12 @@ impl Core {
 pub(crate) struct HeapMeter {
     average: usize,
     countdown: u32,
+    /// Where the next sample begins.
+    cursor: Cursor,
 }
 
 /// Places that are looked at between two batches to learn what entries own on the heap.
-pub(crate) const SAMPLE: usize = 16;
+const SAMPLE: usize = 16;
 
 /// One entry in this many is measured.
 const SAMPLE_EVERY: u32 = 32;
@@ -169,9 +172,10 @@ impl HeapMeter {
         self.countdown -= 1;
     }
 
-    /// Learns from a sample, from time to time, where entries come from the disk or change in the hands of users: of each place how
-    /// many entries of it were looked at, and the bytes that they own.
-    pub(crate) fn observe(&mut self, sample: impl Iterator<Item = (usize, usize)>) {
+    /// Learns from a few places of a table, where entries come from the disk or change in the hands of users. `heap_of` says of a
+    /// place how many entries of it were looked at, and the bytes that they own.
+    pub(crate) fn sample<S: Keyed>(&mut self, table: &Sharded<S>, heap_of: impl Fn(&S) -> (usize, usize)) {
+        let sample = table.sample(&mut self.cursor, SAMPLE).map(heap_of);
         let (count, sum) = sample.fold((0, 0), |(count, sum), (entries, bytes)| (count + entries, sum + bytes));
         if let Some(mean) = usize::checked_div(sum, count) {
             self.learn(mean);

@@ -64,14 +64,12 @@ pub fn heavy_state(cluster: &Cluster) {
         job.await_progress();
         println!("  {what}: longest time without a commit {:.1} s", job.longest_gap(asked).as_secs_f64());
     }
-    job.patch(&json!({ "desiredState": "Suspended" }));
-    job.await_state("Suspended");
+    job.suspend();
     let asked = Instant::now();
     job.await_recovery(|| job.patch(&json!({ "desiredState": "Running" })));
     println!("  resumed: first commit {:.1} s after the request", job.longest_gap(asked).as_secs_f64());
     // It still catches up: its splits need not be equally far.
-    job.patch(&json!({ "desiredState": "Suspended" }));
-    job.await_state("Suspended");
+    job.suspend();
     let verdict = job.judge();
     assert_eq!((verdict.holes, verdict.doubled, verdict.miscounted), (0, 0, 0), "{verdict:?}");
     let restarts = job.status()["restarts"].clone();

@@ -216,6 +216,12 @@ impl<'a> Job<'a> {
         assert_eq!(identity(), before, "another operator restarted the job");
     }
 
+    /// Suspends it, and waits until it is.
+    pub fn suspend(&self) {
+        self.patch(&json!({ "desiredState": "Suspended" }));
+        self.await_state("Suspended");
+    }
+
     /// The oracle's word on its book.
     pub fn judge(&self) -> Verdict {
         self.cluster.ledger.judge(&self.book, self.keys)
@@ -223,8 +229,7 @@ impl<'a> Job<'a> {
 
     /// Suspends it, so that everything up to the highest number is to be there, and requires that: nothing lost, nothing doubled.
     pub fn assert_nothing_lost_or_doubled(&self) {
-        self.patch(&json!({ "desiredState": "Suspended" }));
-        self.await_state("Suspended");
+        self.suspend();
         let verdict = self.judge();
         assert_eq!((verdict.lost, verdict.doubled, verdict.miscounted), (0, 0, 0), "{verdict:?}");
         assert!(verdict.numbers > 0, "the book {} is empty", self.book);

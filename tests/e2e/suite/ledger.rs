@@ -107,7 +107,6 @@ fn longest_gap(commits: &[Instant], since: Instant) -> Duration {
 fn judge<'a>(parts: impl Iterator<Item = &'a [u8]>, keys: u64) -> Verdict {
     let mut numbers = BTreeSet::new();
     let mut counts: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    let mut highest: BTreeMap<u64, u64> = BTreeMap::new();
     let (mut doubled, mut miscounted) = (0, 0);
     for line in parts.flat_map(|part| part.split(|byte| *byte == b'\n')).filter(|line| !line.is_empty()) {
         let text = std::str::from_utf8(line).expect("lines are text");
@@ -115,7 +114,6 @@ fn judge<'a>(parts: impl Iterator<Item = &'a [u8]>, keys: u64) -> Verdict {
         let [id, key, nth] = fields[..] else { panic!("not a line of the ledger: {text}") };
         assert_eq!(id % keys, key, "number {id} is at a wrong key");
         doubled += u64::from(!numbers.insert(id));
-        highest.entry(key).and_modify(|highest| *highest = id.max(*highest)).or_insert(id);
         miscounted += u64::from(!counts.entry(key).or_default().insert(nth));
     }
     // Distinct counts of a key, from 1 without a gap: the highest is how many there are.
@@ -123,6 +121,8 @@ fn judge<'a>(parts: impl Iterator<Item = &'a [u8]>, keys: u64) -> Verdict {
         miscounted += seen.last().map_or(0, |highest| highest.abs_diff(seen.len() as u64));
     }
     let end = numbers.last().map_or(0, |last| last + 1);
+    // In ascending order, so that the last of a key is its highest.
+    let highest: BTreeMap<u64, u64> = numbers.iter().map(|id| (id % keys, *id)).collect();
     let due: u64 = highest.values().map(|highest| highest / keys + 1).sum();
     let count = numbers.len() as u64;
     Verdict { numbers: count, end, lost: end - count, holes: due - count, doubled, miscounted }

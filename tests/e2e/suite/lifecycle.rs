@@ -44,8 +44,7 @@ pub fn suspends_and_resumes(cluster: &Cluster) {
     let job = Job::ledger(cluster, "suspends", Some(30_000));
     job.apply();
     job.await_progress();
-    job.patch(&json!({ "desiredState": "Suspended" }));
-    job.await_state("Suspended");
+    job.suspend();
     eventually(
         "its pod is gone",
         PATIENCE,

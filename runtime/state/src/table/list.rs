@@ -201,7 +201,8 @@ impl<K: Key, V: Value> Table for ListTable<K, V> {
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
         if std::mem::needs_drop::<V>() {
-            self.layers.measure(&mut self.heap);
+            // Entries of clean may come from the disk and never be changed.
+            self.heap.sample(&self.layers.clean, Slot::sample_heap);
         }
         self.layers.maintain(&mut self.core, discard)
     }

@@ -517,7 +517,8 @@ impl<K: Key, UK: Key, UV: Value> Table for MapTable<K, UK, UV> {
 
     fn maintain(&mut self, discard: &dyn Fn(Box<dyn Send>)) -> bool {
         if std::mem::needs_drop::<(UK, UV)>() {
-            self.layers.measure(&mut self.heap);
+            // Entries of clean may come from the disk and never be changed.
+            self.heap.sample(&self.layers.clean, Slot::sample_heap);
         }
         self.layers.maintain(&mut self.core, discard)
     }

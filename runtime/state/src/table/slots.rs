@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use weir_protocol::key_hash;
 
-use super::{Core, EVICTION_SLICES, HeapMeter, SAMPLE, SLICE, Usage};
+use super::{Core, EVICTION_SLICES, SLICE, Usage};
 use crate::error::StateError;
 use crate::key::hash_again;
 use crate::keycodec;
@@ -15,6 +15,9 @@ use crate::layers::{Encode, Fifo, HandOver, SealedPart};
 use crate::past::Past;
 use crate::run_buffer::HEAD;
 use crate::sharded::{Cursor, Sharded, mix};
+
+/// Entries of one key that are looked at to learn what entries own on the heap.
+pub(super) const SAMPLED_OF_KEY: usize = 4;
 
 /// What one layer knows of one key.
 pub(super) trait Slot: Encode + Send + Sync + Sized + 'static {
@@ -44,11 +47,7 @@ pub(super) struct SlotLayers<S> {
     pub(super) clean: Sharded<S>,
     pub(super) clean_entries: usize,
     evictor: Cursor,
-    sampler: Cursor,
 }
-
-/// Entries of one key that are looked at to learn what entries own on the heap.
-pub(super) const SAMPLED_OF_KEY: usize = 4;
 
 impl<S> Default for SlotLayers<S> {
     fn default() -> Self {
@@ -59,17 +58,11 @@ impl<S> Default for SlotLayers<S> {
             clean: Sharded::default(),
             clean_entries: 0,
             evictor: Cursor::default(),
-            sampler: Cursor::default(),
         }
     }
 }
 
 impl<S: Slot> SlotLayers<S> {
-    /// Learns what entries of clean own: they may come from the disk and never be changed.
-    pub(super) fn measure(&mut self, heap: &mut HeapMeter) {
-        heap.observe(self.clean.sample(&mut self.sampler, SAMPLE).map(S::sample_heap));
-    }
-
     /// All layers, newest first.
     pub(super) fn all(&self) -> impl Iterator<Item = &Sharded<S>> {
         std::iter::once(&self.dirty).chain(self.below())

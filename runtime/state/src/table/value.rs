@@ -10,7 +10,7 @@ use hashbrown::hash_table::Entry;
 use weir_protocol::{CheckpointId, KeyGroup, key_hash};
 
 use super::misses::Misses;
-use super::{Core, EVICTION_SLICES, HeapMeter, Meta, SAMPLE, SLICE, Table, Usage};
+use super::{Core, EVICTION_SLICES, HeapMeter, Meta, SLICE, Table, Usage};
 use crate::error::StateError;
 use crate::key::Key;
 use crate::keycodec;
@@ -126,10 +126,8 @@ pub struct ValueTable<K: Key, V: Value> {
     evictor: Cursor,
     /// What values of dirty own on the heap. They are changed by users, who do not say when they are done.
     heap: HeapMeter,
-    sampler: Cursor,
     /// The same of clean, much of which may come from the disk and never be changed.
     clean_heap: HeapMeter,
-    clean_sampler: Cursor,
     usefulness: Usefulness<K>,
     /// Counts slices handed over; a fetch that began under another count is repeated.
     handed_over: u64,
@@ -173,9 +171,7 @@ impl<K: Key, V: Value> ValueTable<K, V> {
             clean: Sharded::default(),
             evictor: Cursor::default(),
             heap: HeapMeter::default(),
-            sampler: Cursor::default(),
             clean_heap: HeapMeter::default(),
-            clean_sampler: Cursor::default(),
             usefulness: Usefulness::default(),
             handed_over: 0,
         }
@@ -296,7 +292,11 @@ impl<K: Key, V: Value> ValueTable<K, V> {
         if self.core.resident {
             return Ok(());
         }
-        let mut fetch = self.begin_fetch(keys)?;
+        let fetch = self.begin_fetch(keys)?;
+        self.fetch_now(fetch)
+    }
+
+    fn fetch_now(&mut self, mut fetch: Fetch<K, V>) -> Result<(), StateError> {
         if fetch.misses.is_empty() {
             return Ok(());
         }
@@ -475,8 +475,8 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         self.dirty.tend();
         self.clean.tend();
         if owns_heap::<K, V>() {
-            self.heap.observe(self.dirty.sample(&mut self.sampler, SAMPLE).map(heap_of));
-            self.clean_heap.observe(self.clean.sample(&mut self.clean_sampler, SAMPLE).map(heap_of));
+            self.heap.sample(&self.dirty, heap_of);
+            self.clean_heap.sample(&self.clean, heap_of);
         }
         let mut more = true;
         let Self { core, sealed, clean, .. } = self;
@@ -526,14 +526,9 @@ impl<K: Key, V: Value> Table for ValueTable<K, V> {
         if !usefulness.judge(|mixed, key| clean.find(mixed, key).is_none_or(|slot| slot.meta.is_seen())) {
             return Ok(());
         }
-        let pairs = || hashes.iter().copied().zip(keys);
-        let mut fetch = self.begin_fetch(pairs())?;
-        if fetch.misses.is_empty() {
-            return Ok(());
-        }
+        let fetch = self.begin_fetch(hashes.iter().copied().zip(keys))?;
         self.usefulness.note(fetch.misses.notes().map(|(hash, key)| (mix(*hash), key)));
-        fetch.run()?;
-        self.finish_fetch(fetch)
+        self.fetch_now(fetch)
     }
 
     fn load(&mut self, restored: &dyn Past) -> Result<(), StateError> {

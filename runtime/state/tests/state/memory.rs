@@ -13,6 +13,14 @@ struct Counts {
     handle: ValueHandle<u64>,
 }
 
+fn checkpoint(store: &WorkerStore, backend: &mut Backend<u64>, epoch: CheckpointId) -> RestoreChain {
+    let (tx, rx) = std::sync::mpsc::channel();
+    store.begin_epoch(epoch, 1, Box::new(move |result| drop(tx.send(result))));
+    store.submit(epoch, backend.seal(epoch));
+    let result = rx.recv().unwrap().unwrap();
+    RestoreChain { states: result.states, chain: result.chain, epoch }
+}
+
 impl Counts {
     fn open(setup: &Setup, generation: u64, restore: Option<RestoreChain>) -> Self {
         let store = WorkerStore::open(setup.config(0, generation), restore).unwrap();
@@ -39,12 +47,7 @@ impl Counts {
     }
 
     fn checkpoint(&mut self, epoch: u64) -> RestoreChain {
-        let (tx, rx) = std::sync::mpsc::channel();
-        self.store.begin_epoch(CheckpointId(epoch), 1, Box::new(move |result| drop(tx.send(result))));
-        let sealed = self.backend.seal(CheckpointId(epoch));
-        self.store.submit(CheckpointId(epoch), sealed);
-        let result = rx.recv().unwrap().unwrap();
-        RestoreChain { states: result.states, chain: result.chain, epoch: CheckpointId(epoch) }
+        checkpoint(&self.store, &mut self.backend, CheckpointId(epoch))
     }
 
     fn check(&mut self, keys: u64, expected: u64) {
@@ -138,12 +141,8 @@ impl Restored {
             backend.value_mut(count).set(*hash, key, 1).unwrap();
             backend.value_mut(bytes).set(*hash, key, vec![1; length]).unwrap();
         }
-        let (tx, rx) = std::sync::mpsc::channel();
-        store.begin_epoch(CheckpointId(1), 1, Box::new(move |result| drop(tx.send(result))));
-        store.submit(CheckpointId(1), backend.seal(CheckpointId(1)));
-        let result = rx.recv().unwrap().unwrap();
+        let restore = checkpoint(&store, &mut backend, CheckpointId(1));
         drop((backend, store));
-        let restore = RestoreChain { states: result.states, chain: result.chain, epoch: CheckpointId(1) };
         let (store, backend, count, bytes) = open(2, Some(restore));
         let owned = keys.len() * length;
         Self { store, backend, count, bytes, hashes, keys, owned, _dir: dir }
